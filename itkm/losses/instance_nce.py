@@ -1,0 +1,26 @@
+"""The instance-level heterogeneous loss L_ihm over the common neighbours of image and text space [field: SDCL]."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+
+def instance_nce(queries: Tensor, memory: Tensor, positives: Tensor, *, temperature: float) -> Tensor:
+    """L = - mean over P_i of log softmax(q_i . m_j / tau), the mean over the queries with a positive.
+
+    Args:
+        queries: unit vectors [B, D].
+        memory: unit vectors of all instances of the other group [M, D].
+        positives: P_i as a mask, bool [B, M].
+        temperature: tau.
+
+    Returns:
+        a scalar; zero, with a graph, if no query has a positive.
+    """
+    kept = positives.any(dim=1)
+    if not kept.any():
+        return queries.sum() * 0.0
+    weights = positives[kept].to(queries.dtype)
+    logs = log_softmax(queries[kept] @ memory.T / temperature, dim=1)
+    return -((logs * weights).sum(dim=1) / weights.sum(dim=1)).mean()

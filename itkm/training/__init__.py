@@ -1,0 +1,1 @@
+"""What the training stages share: batches, augmentation, schedule, moving average, extraction, checkpoints."""

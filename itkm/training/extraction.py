@@ -1,0 +1,47 @@
+"""Features of many images: rows written into one array, batch by batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from itkm.models.clip import Clip
+from itkm.models.encoder import Encoder
+
+
+def to_pixels(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """uint8 images [B, 3, H, W] as floats in [0, 1] on the device, channels last: convolutions prefer it."""
+    pixels = torch.from_numpy(images).to(device).float().div_(255)
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def extract(
+    encoder: Encoder, images: NDArray[np.uint8], *, scenario: int, group: NDArray[np.int64], batch: int = 128
+) -> tuple[Tensor, Tensor]:
+    """Unit features [N, D] and unit projections [N, E] of one scenario's images [N, 3, H, W], on the CPU."""
+    device = encoder.scenario_embedding.device
+    features = torch.empty(len(images), encoder.trunk.feature_dim)
+    projected = torch.empty(len(images), encoder.trunk.projected_dim)
+    encoder.eval()
+    for start in range(0, len(images), batch):
+        rows = slice(start, start + batch)
+        groups = torch.from_numpy(group[rows]).to(device)
+        outputs = encoder(to_pixels(images[rows], device), torch.full_like(groups, scenario), groups)
+        features[rows], projected[rows] = (normalize(output, dim=1).cpu() for output in outputs)
+    return features, projected
+
+
+@torch.no_grad()
+def extract_frozen(clip: Clip, images: NDArray[np.uint8], *, batch: int = 128) -> Tensor:
+    """Unit projections [N, E] of images by the frozen CLIP, without ITKM's additions."""
+    device = clip.logit_scale.device
+    projected = torch.empty(len(images), clip.trunk.projected_dim)
+    clip.eval()
+    for start in range(0, len(images), batch):
+        rows = slice(start, start + batch)
+        projected[rows] = normalize(clip.encode_image(to_pixels(images[rows], device))[1], dim=1).cpu()
+    return projected

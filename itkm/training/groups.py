@@ -1,0 +1,123 @@
+"""The homogeneous groups (s, g) that training runs over, and their joint batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from itkm.data.training import TrainingImages
+from itkm.training.augment import augment, lower_resolution, mix_channels
+from itkm.training.batches import epoch_steps, identity_batches
+from itkm.training.extraction import to_pixels
+
+Integers = NDArray[np.int64]
+Augmentation = Literal["channels", "resolution"]
+
+AUGMENTATIONS: dict[Augmentation, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "channels": mix_channels,
+    "resolution": lower_resolution,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """One homogeneous group.
+
+    Attributes:
+        name: `<scenario>/<group>`, as in files and messages.
+        scenario, group: their numbers.
+        rows: places of its images among the scenario's training images, int64 [N].
+        images: uint8 [N, 3, H, W].
+        camera: int64 [N].
+        other: place of the scenario's other group in the list of all groups.
+    """
+
+    name: str
+    scenario: int
+    group: int
+    rows: Integers
+    images: NDArray[np.uint8]
+    camera: Integers
+    other: int
+
+
+def split_groups(scenarios: Sequence[TrainingImages]) -> list[Group]:
+    """Two groups for each scenario, in the scenarios' order: group g of scenario s stands at 2 s + g."""
+    groups: list[Group] = []
+    for number, training in enumerate(scenarios):
+        for group in (0, 1):
+            rows = np.flatnonzero(training.group == group)
+            groups.append(
+                Group(
+                    name=f"{training.scenario}/{training.group_names[group]}",
+                    scenario=number,
+                    group=group,
+                    rows=rows,
+                    images=training.images[rows],
+                    camera=training.camera[rows],
+                    other=2 * number + 1 - group,
+                )
+            )
+    return groups
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One joint batch over all groups.
+
+    Attributes:
+        pixels: augmented RGB in [0, 1], [B, 3, H, W].
+        scenario, group: int64 [B].
+        parts: for each group its images' places in the group, int64 [B_g]; their rows in the batch follow each other.
+    """
+
+    pixels: Tensor
+    scenario: Tensor
+    group: Tensor
+    parts: list[Tensor]
+
+    def split(self, values: Tensor) -> list[Tensor]:
+        """Rows of the batch [B, ...] given back to their groups."""
+        return list(values.split([len(part) for part in self.parts]))
+
+
+def joint_batches(
+    groups: Sequence[Group],
+    labels: Sequence[Integers],
+    *,
+    identities: int,
+    instances: int,
+    augmentation: Mapping[str, Augmentation],
+    device: torch.device,
+    rng: np.random.Generator,
+    generator: torch.Generator,
+) -> tuple[int, Iterator[Step]]:
+    """The number of steps of an epoch and its steps: P x K images of every group in each [paper]."""
+    steps = epoch_steps([int((own >= 0).sum()) for own in labels], batch=identities * instances)
+    batches = [
+        identity_batches(own, identities=identities, instances=instances, steps=steps, rng=rng) for own in labels
+    ]
+    extra = [augmentation.get(group.name.split("/")[0]) for group in groups]
+
+    def images(group: Group, rows: Integers, kind: Augmentation | None) -> Tensor:
+        pixels = augment(to_pixels(group.images[rows], device), generator=generator)
+        return AUGMENTATIONS[kind](pixels, generator) if kind else pixels
+
+    def iterate() -> Iterator[Step]:
+        for step in range(steps):
+            parts = [batch[step] for batch in batches]
+            pixels = [images(*arguments) for arguments in zip(groups, parts, extra, strict=True)]
+            sizes = torch.tensor([len(part) for part in parts])
+            scenario = torch.tensor([group.scenario for group in groups]).repeat_interleave(sizes)
+            number = torch.tensor([group.group for group in groups]).repeat_interleave(sizes)
+            stacked = torch.cat(pixels).contiguous(memory_format=torch.channels_last)
+            places = [torch.from_numpy(part).to(device) for part in parts]
+            yield Step(stacked, scenario.to(device), number.to(device), places)
+
+    return steps, iterate()
