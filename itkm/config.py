@@ -1,0 +1,149 @@
+"""params.yaml as frozen, typed models: an unknown key is refused, with the nearest known one suggested."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from itkm.data.render.settings import RenderSettings
+from itkm.errors import InputError
+from itkm.labelling.settings import LabellingSettings
+from itkm.models.settings import ModelSettings
+
+
+class Section(BaseModel):
+    """A part of params.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BatchSettings(Section):
+    """P x K batches of every (scenario, group), and the optimiser that they drive."""
+
+    epochs: int = Field(default=8, ge=1, description="rounds of extract, label, train")
+    identities: int = Field(default=8, ge=2, description="P, pseudo-identities a step from every scenario and group")
+    instances: int = Field(default=4, ge=2, description="K, images of each pseudo-identity")
+    learning_rate: float = Field(default=2e-4, gt=0, description="peak of the learning rate, Adam")
+    weight_decay: float = Field(default=1e-4, ge=0, description="weight decay, Adam")
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of all steps with a rising learning rate")
+    averaging: float = Field(default=0.97, ge=0, lt=1, description="decay a step of the averaged weights; they extract")
+    temperature: float = Field(default=0.05, gt=0, description="tau of the contrastive losses")
+    memory_momentum: float = Field(default=0.2, ge=0, lt=1, description="m, share of the old vector in a memory update")
+    augmentation: dict[str, Literal["channels", "resolution"]] = Field(
+        default={"vi": "channels", "cr": "resolution"},
+        description="augmentation of a scenario beside flip, crop and erasing: mixed channels or lower resolution",
+    )
+    freeze_statistics: bool = Field(default=False, description="keep the batch statistics of the tower as CLIP left them")
+
+
+class HomogeneousSettings(BatchSettings):
+    """Stage I."""
+
+    appearance_prior: float = Field(
+        default=0.0, ge=0, lt=1, description="weight of a striped colour histogram in the first epoch's neighbour search"
+    )
+    camera_centring: bool = Field(
+        default=False, description="subtract each camera's mean feature before the neighbour search"
+    )
+
+
+class PromptSettings(Section):
+    """Stage II."""
+
+    tokens: int = Field(default=4, ge=1, le=16, description="M, learnable tokens a cluster")
+    epochs: int = Field(default=20, ge=1, description="passes over the cached features")
+    batch: int = Field(default=64, ge=2, description="images a step")
+    learning_rate: float = Field(default=3.5e-4, gt=0, description="peak of the learning rate, Adam")
+    warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps with a rising learning rate")
+    separation_weight: float = Field(default=0.5, ge=0, description="weight of the multi-scenario separation loss")
+    separation_margin: float = Field(default=0.2, ge=-1, le=1, description="mu, cosine that texts of scenarios may have")
+
+
+class HeterogeneousSettings(BatchSettings):
+    """Stage III."""
+
+    camera_centring: bool = Field(
+        default=False, description="subtract each camera's mean feature before the neighbour search"
+    )
+    match_centring: bool = Field(
+        default=False, description="subtract each group's mean feature before clusters and instances are matched"
+    )
+    dynamic_texts: bool = Field(default=True, description="DRU: texts follow the newest clusters; else stay offline")
+    cluster_weight: float = Field(default=0.5, ge=0, description="weight of L_chm")
+    cluster_pairs: Literal["progressive", "mutual", "hungarian"] = Field(
+        default="progressive", description="which pairs of clusters CHM trusts"
+    )
+    cluster_text_weight: float = Field(default=1.0, ge=0, description="weight of the texts' similarity in CHM")
+    instance_weight: float = Field(default=0.25, ge=0, description="weight of L_ihm")
+    instance_neighbours: int = Field(default=20, ge=1, description="k, neighbours that image and text must share in IHM")
+    instance_momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of the instance memory")
+    text_weight: float = Field(default=1.0, ge=0, description="weight of L_text")
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="label smoothing of L_text")
+
+
+class EvaluateSettings(Section):
+    """The evaluation of the three models."""
+
+    split: Literal["test", "validation"] = Field(
+        default="test", description="identities that are scored: choose settings on validation, publish test"
+    )
+    protocol: Literal["cross-group", "market1501"] = Field(default="cross-group", description="named protocol")
+
+
+class Settings(Section):
+    """The whole of params.yaml."""
+
+    scenarios: tuple[str, ...] = Field(min_length=1, description="scenarios trained jointly, folders below data/")
+    seed: int = Field(default=1, ge=0, description="seed of everything random")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu or cuda:N")
+    model: ModelSettings = ModelSettings()
+    labelling: LabellingSettings = LabellingSettings()
+    homogeneous: HomogeneousSettings = HomogeneousSettings()
+    prompts: PromptSettings = PromptSettings()
+    heterogeneous: HeterogeneousSettings = HeterogeneousSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    render: RenderSettings = RenderSettings()
+
+    @field_validator("scenarios")
+    @classmethod
+    def _named_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) != len(names):
+            raise ValueError("each scenario is named once")
+        return names
+
+
+def read_settings(path: Path) -> Settings:
+    """Reads and checks params.yaml.
+
+    Raises:
+        InputError: no such file, not YAML, an unknown key (the nearest one is suggested), or a wrong value.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: not found. Run the command in the project's folder.") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {error}. Compare it with the file in the repository.") from error
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        lines = [_explain(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()]
+        raise InputError(f"{path}: " + f"\n{path}: ".join(lines)) from error
+
+
+def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    name = ".".join(str(part) for part in location)
+    if kind != "extra_forbidden":
+        return f"{name}: {message}."
+    model: type[BaseModel] = Settings
+    for part in location[:-1]:
+        inner = model.model_fields[str(part)].annotation
+        assert isinstance(inner, type) and issubclass(inner, BaseModel)
+        model = inner
+    near = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
+    known = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(model.model_fields)}."
+    return f"{name}: unknown parameter; {known}"

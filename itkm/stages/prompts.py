@@ -1,0 +1,158 @@
+"""Stage II, text representation learning [paper]: one prompt per cluster, learned through a second, frozen CLIP.
+
+"A photo of a [X1]...[XM] person." L = L_i2t + L_t2i + w L_sep; only the tokens [X] receive gradients. The result, one
+text vector per cluster, is the offline text representation of Stage III.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from itkm.config import Settings
+from itkm.files import replacing, write_csv
+from itkm.losses.image_text import supervised_contrastive
+from itkm.losses.separation import separation
+from itkm.models.clip import Clip, load_clip
+from itkm.models.prompts import Prompts
+from itkm.stages.inputs import open_checkpoint
+from itkm.stages.layout import Layout
+from itkm.training.optimisation import learning_rate
+from itkm.training.runtime import resolve_device, torch_generator
+
+STAGE = 2
+SECTIONS = ("scenarios", "seed", "model", "prompts")
+
+logger = logging.getLogger(__name__)
+
+
+def run(settings: Settings, layout: Layout) -> None:
+    """Learns a prompt for every cluster of every (scenario, group) and writes `artifacts/prompts`."""
+    options = settings.prompts
+    device = resolve_device(settings.device)
+    images, cluster, scenario, names = load_clusters(settings, layout)
+    images, cluster, scenario = images.to(device), cluster.to(device), scenario.to(device)
+    clip = load_clip(settings.model).to(device).eval().requires_grad_(False)
+    generator = torch_generator(settings.seed, STAGE)
+    prompts = Prompts(clip.text, count=len(scenario), tokens=options.tokens, generator=generator).to(device)
+    optimiser = torch.optim.Adam(prompts.parameters(), lr=options.learning_rate)
+    inputs = [path for name in settings.scenarios for path in (layout.features(name), layout.clusters(name))]
+    checkpoint = open_checkpoint("prompts", settings, SECTIONS, layout, inputs)
+    history: list[dict[str, object]] = []
+    first = 0
+    if state := checkpoint.load():
+        prompts.load_state_dict(state["prompts"])
+        optimiser.load_state_dict(state["optimiser"])
+        history, first = state["history"], state["epoch"]
+    for epoch in range(first, options.epochs):
+        losses = train_epoch(clip, prompts, optimiser, images, cluster, scenario, settings, epoch)
+        between = between_scenarios(encode_clusters(clip, prompts, len(scenario)), scenario)
+        history.append({"epoch": epoch + 1, **losses, "between_scenarios": between})
+        logger.info(
+            "prompts %d/%d  loss %.3f  separation %.4f  mean cosine between scenarios %.3f",
+            *(epoch + 1, options.epochs, losses["loss"], losses["loss_separation"], between),
+        )
+        checkpoint.save(
+            {
+                "epoch": epoch + 1,
+                "prompts": prompts.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "history": history,
+            }
+        )
+    save_texts(encode_clusters(clip, prompts, len(scenario)).cpu(), names, layout)
+    write_csv(layout.prompts / "history.csv", history)
+    checkpoint.remove()
+
+
+def load_clusters(settings: Settings, layout: Layout) -> tuple[Tensor, Tensor, Tensor, list[tuple[str, int]]]:
+    """The clustered images of all scenarios, with clusters numbered through.
+
+    Returns:
+        frozen unit projections [N, E], the cluster of each image int64 [N], the scenario of each cluster int64 [C], and
+        for each (scenario, group) its name in `texts.safetensors` with its number of clusters.
+    """
+    images, clusters, scenarios, names = [], [], [], []
+    offset = 0
+    for number, scenario in enumerate(settings.scenarios):
+        with np.load(layout.features(scenario), allow_pickle=False) as stored:
+            frozen = stored["frozen"]
+        with np.load(layout.clusters(scenario), allow_pickle=False) as stored:
+            labels, group = stored["labels"], stored["group"]
+        for half in (0, 1):
+            rows = (group == half) & (labels >= 0)
+            count = int(labels[rows].max(initial=-1)) + 1
+            images.append(torch.from_numpy(frozen[rows]))
+            clusters.append(torch.from_numpy(labels[rows] + offset))
+            scenarios.append(torch.full((count,), number))
+            names.append((f"{scenario}/{half}", count))
+            offset += count
+    return torch.cat(images), torch.cat(clusters), torch.cat(scenarios), names
+
+
+def train_epoch(
+    clip: Clip,
+    prompts: Prompts,
+    optimiser: torch.optim.Optimizer,
+    images: Tensor,
+    cluster: Tensor,
+    scenario: Tensor,
+    settings: Settings,
+    epoch: int,
+) -> dict[str, float]:
+    """Once over the cached features; returns the means of the losses."""
+    options = settings.prompts
+    scale = clip.logit_scale.exp()
+    sums = torch.zeros(4)
+    batches = list(shuffled(len(images), options.batch, torch_generator(settings.seed, STAGE, epoch)))
+    for step, rows in enumerate(batches):
+        factor = learning_rate((epoch + step / len(batches)) / options.epochs, warmup=options.warmup)
+        optimiser.param_groups[0]["lr"] = options.learning_rate * factor
+        wanted, place = cluster[rows].unique(return_inverse=True)
+        texts = normalize(prompts(clip.text, wanted), dim=1)
+        seen, written = scale * images[rows], texts[place]
+        image_text = supervised_contrastive(seen, written, place)
+        text_image = supervised_contrastive(written, seen, place)
+        apart = separation(texts, scenario[wanted], margin=options.separation_margin)
+        loss = image_text + text_image + options.separation_weight * apart
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        sums += torch.stack([loss, image_text, text_image, apart]).detach().cpu()
+    names = ("loss", "loss_image_text", "loss_text_image", "loss_separation")
+    return dict(zip(names, (sums / len(batches)).tolist(), strict=True))
+
+
+def shuffled(count: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Random batches that cover all rows; a last batch of a single row joins the one before it."""
+    batches = list(torch.randperm(count, generator=generator).split(batch))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return iter(batches)
+
+
+@torch.no_grad()
+def encode_clusters(clip: Clip, prompts: Prompts, count: int, *, batch: int = 256) -> Tensor:
+    """Unit text vectors of all clusters [C, E]."""
+    device = prompts.learned.device
+    numbers = torch.arange(count, device=device).split(batch)
+    return torch.cat([normalize(prompts(clip.text, own), dim=1) for own in numbers])
+
+
+def between_scenarios(texts: Tensor, scenario: Tensor) -> float:
+    """Mean cosine of texts of different scenarios: what the separation loss lowers; 0 for a single scenario."""
+    different = scenario[:, None] != scenario[None, :]
+    return float((texts @ texts.T)[different].mean()) if different.any() else 0.0
+
+
+def save_texts(texts: Tensor, names: list[tuple[str, int]], layout: Layout) -> None:
+    """Writes `texts.safetensors`: a tensor [C, E] for each `<scenario>/<0 or 1>`."""
+    parts = texts.split([count for _, count in names])
+    with replacing(layout.prompts / "texts.safetensors") as temporary:
+        save_file({name: part.contiguous() for (name, _), part in zip(names, parts, strict=True)}, temporary)
