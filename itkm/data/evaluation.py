@@ -1,0 +1,78 @@
+"""What evaluation may see: the images with their hidden labels. Only evaluation code imports this module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from itkm.data.groups import codes, only_scenario, order_groups
+from itkm.data.images import load_images
+from itkm.data.manifest import COLUMNS, SPLITS, read_table
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationImages:
+    """Images of one scenario with their labels, decoded.
+
+    Attributes:
+        paths: str [N], member names.
+        scenario: the scenario of all images.
+        group: int64 [N], 0 or 1, the place in `group_names`.
+        camera: int64 [N], the place in `camera_names`.
+        images: uint8 [N, 3, height, width], RGB.
+        person: int64 [N], -1 unknown, 0 distractor.
+        clothes: int64 [N], -1 unknown.
+        split: str [N], one of `SPLITS`.
+        group_names: names of group 0 and group 1.
+        camera_names: names of the cameras of the whole table, sorted.
+    """
+
+    paths: npt.NDArray[np.str_]
+    scenario: str
+    group: npt.NDArray[np.int64]
+    camera: npt.NDArray[np.int64]
+    images: npt.NDArray[np.uint8]
+    person: npt.NDArray[np.int64]
+    clothes: npt.NDArray[np.int64]
+    split: npt.NDArray[np.str_]
+    group_names: tuple[str, str]
+    camera_names: tuple[str, ...]
+
+
+def load_evaluation(
+    table: Path, data: Path, *, height: int, width: int, splits: Sequence[str] = SPLITS, workers: int = 2
+) -> EvaluationImages:
+    """Loads the images of some splits with their labels.
+
+    Args:
+        table: the evaluation table `evaluation.parquet`, with every column of the manifest.
+        data: the folder of the scenario, which holds the shards.
+        height: pixels of the result.
+        width: pixels of the result.
+        splits: the splits to load; groups and cameras are numbered over the whole table whichever are chosen.
+        workers: threads that decode.
+
+    Raises:
+        InputError: a bad table, several scenarios, not two groups, or an unreadable image.
+    """
+    everything = read_table(table, COLUMNS)
+    scenario = only_scenario(everything["scenario"], file=table)
+    group_names = order_groups(scenario, everything["group"], file=table)
+    camera_names = tuple(sorted(everything["camera"].unique()))
+    rows = everything[everything["split"].isin(list(splits))]
+    return EvaluationImages(
+        paths=rows["path"].to_numpy(dtype=np.str_),
+        scenario=scenario,
+        group=codes(rows["group"], group_names),
+        camera=codes(rows["camera"], camera_names),
+        images=load_images(rows, data, height=height, width=width, workers=workers),
+        person=rows["person"].to_numpy(dtype=np.int64),
+        clothes=rows["clothes"].to_numpy(dtype=np.int64),
+        split=rows["split"].to_numpy(dtype=np.str_),
+        group_names=group_names,
+        camera_names=camera_names,
+    )

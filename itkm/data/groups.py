@@ -1,0 +1,61 @@
+"""The two groups of a scenario: which name is group 0, which is group 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from itkm.errors import InputError
+
+GROUP_ORDER: dict[str, tuple[str, str]] = {
+    "vi": ("visible", "infrared"),
+    "cc": ("outfit-a", "outfit-b"),
+    "cr": ("high", "low"),
+}
+
+
+def order_groups(scenario: str, found: Iterable[str], *, file: Path) -> tuple[str, str]:
+    """The names of group 0 and group 1: in the order of `GROUP_ORDER` where it knows them, else sorted.
+
+    Args:
+        scenario: name of the scenario.
+        found: the names that its images carry.
+        file: named in errors.
+
+    Raises:
+        InputError: not exactly two groups.
+    """
+    names = sorted(set(found))
+    if len(names) != 2:
+        raise InputError(
+            f"{file}: scenario {scenario!r} has {len(names)} group(s) ({', '.join(names) or 'none'}), expected exactly "
+            "two. Import it with two groups, for instance --group high=cam1,cam2 --group low=cam3."
+        )
+    known = GROUP_ORDER.get(scenario)
+    if known is not None and sorted(known) == names:
+        return known
+    return names[0], names[1]
+
+
+def codes(values: pd.Series[str], names: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """The place of each value in `names`: int64 [N]. Every value must be one of `names`."""
+    return pd.Index(names).get_indexer(pd.Index(values)).astype(np.int64)
+
+
+def only_scenario(values: pd.Series[str], *, file: Path) -> str:
+    """The one scenario that all rows name.
+
+    Raises:
+        InputError: no row, or several scenarios.
+    """
+    names = sorted(values.unique())
+    if len(names) != 1:
+        raise InputError(
+            f"{file}: rows of {len(names)} scenarios ({', '.join(names) or 'none'}), expected one in each folder. "
+            "Import each scenario into a folder of its own."
+        )
+    return str(names[0])

@@ -1,0 +1,195 @@
+"""Importers: one file a format, each lists its images; `import_dataset` packs what any of them lists."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+
+from itkm.data.groups import order_groups
+from itkm.data.images import decode
+from itkm.data.importers.folder import list_folder
+from itkm.data.importers.market1501 import list_market1501
+from itkm.data.importers.source import Groups, Listing, SourceImage, parse_groups
+from itkm.data.importers.table import list_table
+from itkm.data.manifest import RENDERED
+from itkm.data.shards import suffix_of, unlisted_shards, write_scenario
+from itkm.errors import InputError
+
+__all__ = ["FORMATS", "Format", "ImportSummary", "import_dataset", "parse_groups"]
+
+MAX_FAULTS = 10
+TAR_OVERHEAD = 1024  # bytes: a header and the padding
+
+Progress = Callable[[Sequence[SourceImage]], Iterable[SourceImage]]
+
+
+class Lister(Protocol):
+    """Lists the images of a source of one format, without decoding them."""
+
+    def __call__(self, source: Path, *, scenario: str, groups: Groups, allow_partial: bool) -> Listing:
+        """The images in their final order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that can be imported, as `itkm data formats` tells of it."""
+
+    description: str
+    layout: str
+    licence: str
+    read: Lister
+    source_is_file: bool = False
+
+
+FORMATS: dict[str, Format] = {
+    "folder": Format(
+        "any person crops, cameras as sub-folders",
+        "PATH/CAMERA/*.jpg with --group NAME=CAMERA,CAMERA twice, or PATH/GROUP/CAMERA/*.jpg",
+        "your own",
+        list_folder,
+    ),
+    "manifest": Format(
+        "any person crops that a csv or parquet table names",
+        "columns path, group, camera; optional split, person, clothes, resolution, timestamp, caption, source",
+        "your own",
+        list_table,
+        source_is_file=True,
+    ),
+    "market1501": Format(
+        "Market-1501 (Zheng et al., ICCV 2015): 1,501 identities, 6 cameras",
+        "Market-1501-v15.09.15/{bounding_box_train,query,bounding_box_test}/*.jpg",
+        "academic research only; ask the authors",
+        list_market1501,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """What an import wrote.
+
+    Attributes:
+        images, persons, cameras: how many; persons without distractors and unknown ones.
+        per_split, per_group: images of each.
+        skipped: images that could not be read, left out.
+        warnings: what the user should know.
+    """
+
+    images: int
+    persons: int
+    cameras: int
+    per_split: dict[str, int]
+    per_group: dict[str, int]
+    skipped: int
+    warnings: tuple[str, ...]
+
+
+def import_dataset(
+    format_name: str,
+    source: Path,
+    *,
+    scenario: str,
+    out: Path,
+    groups: Groups,
+    allow_partial: bool = False,
+    progress: Progress = iter,
+) -> ImportSummary:
+    """Packs a data set into manifest and tar shards; the same source gives the same bytes again.
+
+    Args:
+        format_name: a key of `FORMATS`.
+        source: the data set's folder, or the table's file.
+        scenario: name of the scenario that it becomes.
+        out: gets `manifest.parquet` and `shards/`.
+        groups: the cameras of each group where the format asks for them; may be empty.
+        allow_partial: skip and count unreadable images, and only warn where statistics differ.
+        progress: wraps the loop over the images, for a progress bar.
+
+    Raises:
+        InputError: unknown format, unusable source, not two groups, too little space, or (unless `allow_partial`)
+            unreadable images: all of the first 10 are named. Nothing is left in `out` then.
+    """
+    form = _format(format_name)
+    if not (source.is_file() if form.source_is_file else source.is_dir()):
+        kind = "file" if form.source_is_file else "folder"
+        raise InputError(f"{source}: no such {kind}. Expected {form.layout}.")
+    listing = form.read(source, scenario=scenario, groups=groups, allow_partial=allow_partial)
+    order_groups(scenario, (str(image.row["group"]) for image in listing.images), file=source)
+    _require_space(listing.images, out)
+    faults: list[str] = []
+    frame = write_scenario(_contents(progress(listing.images), faults, allow_partial=allow_partial), out)
+    return ImportSummary(
+        images=len(frame),
+        persons=int(frame.loc[frame["person"] > 0, "person"].nunique()),
+        cameras=int(frame["camera"].nunique()),
+        per_split={str(name): int(count) for name, count in frame["split"].value_counts().items()},
+        per_group={str(name): int(count) for name, count in frame["group"].value_counts().items()},
+        skipped=len(faults),
+        warnings=(*listing.warnings, *faults[:MAX_FAULTS], *_left_over(out, set(frame["shard"]))),
+    )
+
+
+def _format(name: str) -> Format:
+    if name not in FORMATS:
+        raise InputError(
+            f"unknown format {name!r}, expected one of {', '.join(sorted(FORMATS))}. See `itkm data formats`."
+        )
+    return FORMATS[name]
+
+
+def _contents(
+    images: Iterable[SourceImage], faults: list[str], *, allow_partial: bool
+) -> Iterator[tuple[Mapping[str, object], bytes]]:
+    """Row and content of each readable image; the others go to `faults` and, unless partial is allowed, are raised."""
+    for image in images:
+        try:
+            packed = _pack(image)
+        except InputError as error:
+            faults.append(str(error))
+            if len(faults) == MAX_FAULTS and not allow_partial:
+                break
+        else:
+            yield packed
+    if faults and not allow_partial:
+        raise InputError(
+            "\n".join(faults) + "\nReplace or remove these, or skip what cannot be read with --allow-partial."
+        )
+
+
+def _pack(image: SourceImage) -> tuple[Mapping[str, object], bytes]:
+    try:
+        content = image.file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{image.where}: cannot be read ({error.strerror}).") from error
+    decoded = decode(content, name=image.where)
+    row = {**image.row, "resolution": image.row["resolution"] or f"{decoded.width}x{decoded.height}"}
+    if str(row["source"]).startswith(RENDERED):  # a user's folder of that name: these persons may exist
+        row["source"] = f"./{row['source']}"
+    # JPEG and PNG are copied as they are; anything else is packed again as PNG, which loses nothing.
+    return row, content if suffix_of(content) else _as_png(decoded)
+
+
+def _as_png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _require_space(images: Iterable[SourceImage], out: Path) -> None:
+    """Raises before any work where the copies would not fit; missing files are reported later, by name."""
+    needed = sum(image.file.stat().st_size + TAR_OVERHEAD for image in images if image.file.is_file())
+    existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise InputError(f"{out}: {needed:,} bytes needed, {free:,} free. Free some space or choose another disk.")
+
+
+def _left_over(out: Path, shards: set[str]) -> list[str]:
+    return [f"{out / name}: of an earlier import, no row names it. Remove it." for name in unlisted_shards(out, shards)]
