@@ -1,0 +1,103 @@
+"""CHM: cluster-level heterogeneous matching between the two groups of one scenario, by graph matching [paper]."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from itkm.errors import InputError
+
+Floats = NDArray[np.float32]
+Partners = NDArray[np.int64]
+
+
+def cluster_similarity(
+    means_a: Floats, means_b: Floats, texts_a: Floats, texts_b: Floats, *, text_weight: float = 1.0
+) -> Floats:
+    """S_img + w * S_txt: the cosines of the cluster means and of the cluster texts.
+
+    [paper: images and texts decide together; the plain sum is ours]
+
+    Args:
+        means_a: [A, D] mean features of the clusters of the first group, any norm.
+        means_b: [B, D] those of the second.
+        texts_a: [A, E] texts of the clusters of the first group, any norm.
+        texts_b: [B, E] those of the second.
+        text_weight: w; 0 matches by image alone.
+
+    Returns:
+        [A, B] float32, within -(1 + w) and 1 + w.
+
+    Raises:
+        InputError: a group whose means and texts differ in number.
+    """
+    for group, means, texts in (("first", means_a, texts_a), ("second", means_b, texts_b)):
+        if len(means) != len(texts):
+            raise InputError(
+                f"{group} group: {len(means)} cluster means but {len(texts)} cluster texts; expected one text per "
+                "cluster. Update the texts after every clustering (DRU)."
+            )
+    return _cosines(means_a, means_b) + np.float32(text_weight) * _cosines(texts_a, texts_b)
+
+
+def match_clusters(
+    similarity: Floats, *, pairs: Literal["progressive", "mutual", "hungarian"] = "progressive"
+) -> tuple[Partners, Partners]:
+    """The partner of every cluster in the other group.
+
+    The cost of a pair is exp(-similarity); the first round is the Hungarian assignment of the rectangular matrix, so
+    every cluster of the smaller group finds a partner. [field: PGM]
+
+    Args:
+        similarity: [A, B], any shape, an empty side included.
+        pairs: `hungarian` stops after the first round, so a cluster occurs in at most one pair. `progressive` goes on
+            with the clusters of the larger group that are left over, against all clusters of the smaller one, until
+            every cluster has a partner (PGM's two fixed rounds crash when one group has over twice the clusters of the
+            other and match nothing when the first is smaller). `mutual` keeps only the pairs that are each other's
+            most similar: fewer and more precise. [ours]
+
+    Returns:
+        [A] the partner of each cluster of the first group and [B] of the second, -1 where there is none.
+
+    Raises:
+        InputError: a similarity that is no matrix, or not finite.
+    """
+    if similarity.ndim != 2 or not np.isfinite(similarity).all():
+        raise InputError(
+            f"cluster similarity: expected a matrix [A, B] of finite numbers, found shape {similarity.shape}. "
+            "Check the cluster means and texts for NaN."
+        )
+    partners_a = np.full(similarity.shape[0], -1, dtype=np.int64)
+    partners_b = np.full(similarity.shape[1], -1, dtype=np.int64)
+    if similarity.size == 0:
+        return partners_a, partners_b
+    if pairs == "mutual":
+        best_a, best_b = similarity.argmax(axis=1), similarity.argmax(axis=0)
+        rows = np.flatnonzero(best_b[best_a] == np.arange(len(best_a)))
+        columns = best_a[rows]
+    else:
+        rows, columns = linear_sum_assignment(np.exp(-similarity.astype(np.float64)))
+    partners_a[rows], partners_b[columns] = columns, rows
+    if pairs == "progressive":
+        # One of the two groups is complete already, so one of these calls returns at once.
+        _match_left_over(similarity, partners_a)
+        _match_left_over(similarity.T, partners_b)
+    return partners_a, partners_b
+
+
+def _match_left_over(similarity: Floats, partners: Partners) -> None:
+    """Gives the rows of [A, B] that have no partner one, in rounds that use each column at most once; in place."""
+    while (left := np.flatnonzero(partners < 0)).size:
+        rows, columns = linear_sum_assignment(np.exp(-similarity[left].astype(np.float64)))
+        partners[left[rows]] = columns
+
+
+def _cosines(rows_a: Floats, rows_b: Floats) -> Floats:
+    """[A, B] float32 cosines; those of a zero row are 0."""
+    unit_a, unit_b = (
+        rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (rows_a, rows_b)
+    )
+    return np.asarray(unit_a @ unit_b.T, dtype=np.float32)

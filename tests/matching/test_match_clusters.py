@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from itkm.errors import InputError
+from itkm.matching.clusters import cluster_similarity, match_clusters
+
+SHAPES = [(1, 1), (4, 4), (3, 5), (5, 3), (2, 7), (7, 2), (1, 6), (6, 1), (3, 6), (6, 3), (0, 3), (3, 0), (0, 0)]
+
+
+def similarities(shape: tuple[int, int], seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-2, 2, size=shape).astype(np.float32)
+
+
+def cheapest_assignment(cost: np.ndarray) -> dict[int, int]:
+    """Row to column by trying all: at most as many rows as columns."""
+    rows = range(len(cost))
+    best = min(
+        permutations(range(cost.shape[1]), len(cost)), key=lambda columns: sum(cost[i, columns[i]] for i in rows)
+    )
+    return dict(zip(rows, best, strict=True))
+
+
+def progressive_by_force(similarity: np.ndarray) -> tuple[list[int], list[int]]:
+    """Rounds of the cheapest assignment until every cluster of both sides has a partner."""
+    if similarity.shape[0] > similarity.shape[1]:
+        partners_b, partners_a = progressive_by_force(similarity.T)
+        return partners_a, partners_b
+    cost = np.exp(-similarity.astype(np.float64))
+    first = cheapest_assignment(cost)
+    partners_b = {b: a for a, b in first.items()}
+    while len(partners_b) < cost.shape[1]:
+        left = [b for b in range(cost.shape[1]) if b not in partners_b]
+        if len(left) < len(cost):
+            partners_b |= {left[i]: a for i, a in cheapest_assignment(cost[:, left].T).items()}
+        else:
+            partners_b |= {left[j]: a for a, j in cheapest_assignment(cost[:, left]).items()}
+    return [first[a] for a in range(len(cost))], [partners_b[b] for b in range(cost.shape[1])]
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if 0 not in shape])
+@pytest.mark.parametrize("seed", range(5))
+def test_progressive_equals_trying_all_permutations(shape: tuple[int, int], seed: int) -> None:
+    similarity = similarities(shape, seed)
+    partners_a, partners_b = match_clusters(similarity)
+    assert (partners_a.tolist(), partners_b.tolist()) == progressive_by_force(similarity)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_cluster_has_a_partner_in_every_shape(shape: tuple[int, int]) -> None:
+    """Peers match nothing when the first group is the smaller, and crash when one has over twice the clusters."""
+    partners_a, partners_b = match_clusters(similarities(shape, 0))
+    assert (len(partners_a), len(partners_b)) == shape
+    if 0 in shape:
+        assert (partners_a == -1).all()
+        assert (partners_b == -1).all()
+    else:
+        assert ((partners_a >= 0) & (partners_a < shape[1])).all()
+        assert ((partners_b >= 0) & (partners_b < shape[0])).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_exchanging_the_groups_exchanges_the_partners(shape: tuple[int, int]) -> None:
+    similarity = similarities(shape, 1)
+    for pairs in ("progressive", "mutual", "hungarian"):
+        forth, back = match_clusters(similarity, pairs=pairs), match_clusters(similarity.T, pairs=pairs)
+        assert [x.tolist() for x in forth] == [x.tolist() for x in back[::-1]]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_hungarian_is_the_first_round_alone(shape: tuple[int, int]) -> None:
+    similarity = similarities(shape, 2)
+    partners_a, partners_b = match_clusters(similarity, pairs="hungarian")
+    assert (partners_a >= 0).sum() == (partners_b >= 0).sum() == min(shape)
+    for a in np.flatnonzero(partners_a >= 0):
+        assert partners_b[partners_a[a]] == a
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_mutual_keeps_exactly_the_pairs_that_are_each_others_best(shape: tuple[int, int]) -> None:
+    similarity = similarities(shape, 3)
+    partners_a, partners_b = match_clusters(similarity, pairs="mutual")
+    expected = {
+        (a, b)
+        for a in range(shape[0])
+        for b in range(shape[1])
+        if similarity[a, b] == similarity[a].max() == similarity[:, b].max()
+    }
+    assert {(a, int(b)) for a, b in enumerate(partners_a) if b >= 0} == expected
+    assert {(int(a), b) for b, a in enumerate(partners_b) if a >= 0} == expected
+
+
+def test_the_assignment_is_of_the_whole_and_not_greedy() -> None:
+    similarity = np.array([[1.0, 0.9], [0.95, -1.0]], dtype=np.float32)
+    assert match_clusters(similarity)[0].tolist() == [1, 0]
+    assert match_clusters(similarity, pairs="mutual")[0].tolist() == [0, -1]
+
+
+def test_a_true_match_is_found_although_the_other_group_has_three_times_the_clusters() -> None:
+    generator = np.random.default_rng(4)
+    persons = generator.normal(size=(10, 32)).astype(np.float32)
+    texts = generator.normal(size=(10, 16)).astype(np.float32)
+    order = generator.permutation(np.repeat(np.arange(10), 3))
+    noise = 0.1 * generator.normal(size=(30, 32)).astype(np.float32)
+    similarity = cluster_similarity(persons, persons[order] + noise, texts, texts[order])
+    partners_a, partners_b = match_clusters(similarity)
+    assert np.array_equal(partners_b, order)
+    assert np.array_equal(order[partners_a], np.arange(10))
+
+
+def test_similarity_is_the_weighted_sum_of_both_cosines() -> None:
+    means_a, means_b = np.array([[2, 0]], dtype=np.float32), np.array([[1, 1], [0, 0]], dtype=np.float32)
+    texts_a, texts_b = np.array([[0, 5, 0]], dtype=np.float32), np.array([[0, -1, 0], [0, 3, 0]], dtype=np.float32)
+    result = cluster_similarity(means_a, means_b, texts_a, texts_b, text_weight=0.5)
+    assert np.allclose(result, [[0.5**0.5 - 0.5, 0.5]])
+    assert result.dtype == np.float32
+    assert cluster_similarity(means_a[:0], means_b, texts_a[:0], texts_b).shape == (0, 2)
+
+
+def test_means_without_texts_are_named() -> None:
+    rows = np.ones((2, 3), dtype=np.float32)
+    with pytest.raises(InputError, match="second group: 2 cluster means but 1 cluster texts"):
+        cluster_similarity(rows, rows, rows, rows[:1])
+
+
+def test_similarities_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(InputError, match="finite"):
+        match_clusters(np.array([[np.nan]], dtype=np.float32))
