@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import logging
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from itkm.config import Settings
+from itkm.tracking import dvc_hash, flat, git_commit, log_run, step_values, versions
+
+mlflow = pytest.importorskip("mlflow")
+
+SETTINGS = Settings(scenarios=("vi", "own"), seed=7)
+SCORES = {"protocol": "cross-group", "queries": 10, "rank1": 0.5, "mAP": 0.4}
+METRICS = {
+    "scenarios": {
+        "vi": {"heterogeneous": SCORES, "clusters": {"visible": {"purity": 0.9, "nmi": None}}},
+        "own": {"heterogeneous": None},
+    },
+    "average": {"heterogeneous": {"mAP": 0.4}},
+    "rendered": True,
+}
+HISTORY = [
+    {"epoch": float(epoch), "scenario": "vi", "group": group, "clusters": 10.0 + epoch, "loss": 1 / epoch}
+    for epoch in (1, 2, 3)
+    for group in ("visible", "infrared")
+]
+HISTORIES = {"homogeneous": HISTORY, "prompts": [{"epoch": 1.0, "loss": 2.0, "between_scenarios": float("nan")}]}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project under git in which one run was tracked."""
+    root = tmp_path_factory.mktemp("tracked")
+    page = root / "report.html"
+    page.write_text("<!doctype html><title>report</title>")
+    (root / "data.dvc").write_text("outs:\n- md5: 0123abcd.dir\n  path: data\n")
+    (root / "params.yaml").write_text("seed: 7\n")
+    git = ["git", "-C", str(root), "-c", "user.name=t", "-c", "user.email=t@t"]
+    for arguments in (["init", "-q"], ["add", "params.yaml"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *arguments], check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        log_run(SETTINGS, METRICS, HISTORIES, page, root=root)
+    return root
+
+
+@pytest.fixture
+def run(root: Path):  # noqa: ANN201 - mlflow's types are imported late
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("itkm")
+    (run,) = client.search_runs([experiment.experiment_id])
+    return run
+
+
+def test_run_is_finished_with_params_and_final_scores(run) -> None:  # noqa: ANN001
+    assert run.info.status == "FINISHED"
+    assert run.data.params["seed"] == "7"
+    assert run.data.params["homogeneous.epochs"] == str(SETTINGS.homogeneous.epochs)
+    assert len(run.data.params) == len(list(flat(SETTINGS.model_dump(mode="json"))))
+    assert run.data.metrics["vi/heterogeneous/mAP"] == 0.4
+    assert run.data.metrics["vi/clusters/visible/purity"] == 0.9
+    assert run.data.metrics["average/heterogeneous/mAP"] == 0.4
+    assert not any(name.startswith("own") or "nmi" in name for name in run.data.metrics)
+
+
+def test_run_has_the_curves(run, root: Path) -> None:  # noqa: ANN001
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
+    loss = client.get_metric_history(run.info.run_id, "homogeneous/loss")
+    assert [(metric.step, metric.value) for metric in loss] == [(1, 1), (2, 0.5), (3, pytest.approx(1 / 3))]
+    assert len(client.get_metric_history(run.info.run_id, "homogeneous/clusters/vi/infrared")) == 3
+
+
+def test_run_can_be_traced_back(run, root: Path) -> None:  # noqa: ANN001
+    head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    assert run.data.tags["git_commit"] == head
+    assert run.data.tags["data.dvc"] == "0123abcd.dir"
+    assert len(run.data.tags["data.dvc.sha256"]) == 64
+    assert "dvc.lock.sha256" not in run.data.tags
+
+
+def test_artifacts_are_the_page_and_the_metrics_and_no_image(run, root: Path) -> None:  # noqa: ANN001
+    files = [path for path in (root / "mlartifacts").rglob("*") if path.is_file()]
+    assert {path.name for path in files} == {"report.html", "metrics.json"}
+    for path in files:
+        content = path.read_bytes()
+        assert b"data:image" not in content
+        assert b"\xff\xd8\xff" not in content
+    assert not (root / "mlruns").exists()
+
+
+def test_a_server_that_fails_is_a_warning(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    log_run(SETTINGS, METRICS, HISTORIES, root / "report.html", root=root)
+    assert "not tracked: MLflow at http://127.0.0.1:9 failed" in caplog.text
+
+
+def test_without_mlflow_tracking_is_skipped(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("itkm.tracking.find_spec", lambda name: None)
+    with caplog.at_level(logging.INFO):
+        log_run(SETTINGS, METRICS, HISTORIES, root / "report.html", root=root / "nowhere")
+    assert "tracking skipped" in caplog.text
+    assert not (root / "nowhere").exists()
+
+
+def test_values_shared_by_all_groups_are_logged_once() -> None:
+    values = step_values("homogeneous", HISTORY)
+    assert len(values) == 3 + 2 * 3
+    assert values["homogeneous/clusters/vi/visible", 2] == 12
+    assert step_values("prompts", HISTORIES["prompts"]) == {("prompts/loss", 1): 2.0}
+
+
+def test_changed_settings_show_beside_the_commit(root: Path) -> None:
+    before = (root / "params.yaml").read_text()
+    assert "uncommitted" not in git_commit(root)
+    (root / "params.yaml").write_text("seed: 8\n")
+    assert git_commit(root).endswith("and uncommitted changes")
+    (root / "params.yaml").write_text(before)
+
+
+def test_what_is_not_there_is_unknown(tmp_path: Path) -> None:
+    found = versions(SETTINGS, tmp_path)
+    assert (found["git commit"], found["data"], dvc_hash(tmp_path)) == ("unknown",) * 3
+    assert found["torch"][0].isdigit()
