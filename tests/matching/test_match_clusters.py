@@ -99,6 +99,12 @@ def test_the_assignment_is_of_the_whole_and_not_greedy() -> None:
     assert match_clusters(similarity, pairs="mutual")[0].tolist() == [0, -1]
 
 
+def test_the_cost_falls_exponentially_with_similarity() -> None:
+    """One excellent and one bad pair add up to more similarity, two good pairs to less cost."""
+    similarity = np.array([[3.0, 0.9], [0.9, -1.0]], dtype=np.float32)
+    assert match_clusters(similarity)[0].tolist() == [1, 0]
+
+
 def test_a_true_match_is_found_although_the_other_group_has_three_times_the_clusters() -> None:
     generator = np.random.default_rng(4)
     persons = generator.normal(size=(10, 32)).astype(np.float32)

@@ -1,0 +1,44 @@
+"""Features to pseudo-labels, the step that opens every epoch of Stages I and III."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from itkm.errors import InputError
+from itkm.labelling.dbscan import dbscan_labels
+from itkm.labelling.hierarchical import hdbscan_labels
+from itkm.labelling.jaccard import jaccard_graph
+from itkm.labelling.neighbours import Features
+from itkm.labelling.settings import LabellingSettings
+
+
+def pseudo_labels(features: Features, settings: LabellingSettings) -> NDArray[np.int64]:
+    """Clusters the features of one (scenario, group).
+
+    Args:
+        features: [N, D], any norm, at least k1 and at least 2 rows.
+        settings: method and its numbers.
+
+    Returns:
+        [N] labels, dense from 0; -1 = outlier, unless outliers become singletons: then they follow the clusters in the
+        order of the images.
+
+    Raises:
+        InputError: too few features for the settings, features that are not finite, or k2 > k1.
+    """
+    count = len(features)
+    if count < max(2, settings.k1):
+        raise InputError(
+            f"pseudo-labels: {count} features, but k1 = {settings.k1} neighbours are asked for; expected at least "
+            f"{max(2, settings.k1)}. Lower k1 or use more images."
+        )
+    graph = jaccard_graph(features, k1=settings.k1, k2=settings.k2, eps=settings.eps)
+    if settings.method == "dbscan":
+        labels = dbscan_labels(graph, min_samples=settings.min_samples)
+    else:
+        labels = hdbscan_labels(graph, min_samples=settings.min_samples, min_cluster_size=settings.min_samples)
+    if settings.outliers == "singletons":
+        outliers = labels < 0
+        labels[outliers] = labels.max() + 1 + np.arange(outliers.sum())
+    return labels
