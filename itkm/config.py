@@ -94,6 +94,20 @@ class EvaluateSettings(Section):
     protocol: Literal["cross-group", "market1501"] = Field(default="cross-group", description="named protocol")
 
 
+class PretrainSettings(Section):
+    """The alignment that makes the demo's CLIP; no stage reads it."""
+
+    steps: int = Field(default=1200, ge=1, description="steps of the alignment")
+    batch: int = Field(default=128, ge=8, description="image-caption pairs a step")
+    grey: float = Field(
+        default=0.25, ge=0, le=1, description="share of the visible images that are greyed, without colour words"
+    )
+    tower_rate: float = Field(default=6e-4, gt=0, description="learning rate of the ImageNet weights, AdamW")
+    new_rate: float = Field(default=1.5e-3, gt=0, description="learning rate of everything else, AdamW")
+    attribute_weight: float = Field(default=0.5, ge=0, description="weight of the attribute heads' cross-entropy")
+    true_label_epochs: int = Field(default=8, ge=1, description="epochs of the gate's training with true labels")
+
+
 class Settings(Section):
     """The whole of params.yaml."""
 
@@ -107,6 +121,7 @@ class Settings(Section):
     heterogeneous: HeterogeneousSettings = HeterogeneousSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     render: RenderSettings = RenderSettings()
+    pretrain: PretrainSettings = PretrainSettings()
 
     @field_validator("scenarios")
     @classmethod

@@ -37,8 +37,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(f"{path}: the disk is full. Free some space and run the same command again.") from error
@@ -82,7 +82,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Writes arrays atomically; the same arrays give the same bytes."""
     with replacing(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **dict(arrays))
+        np.savez(stream, allow_pickle=False, **dict(arrays))
 
 
 def require_space(folder: Path, needed: int) -> None:
@@ -99,6 +99,6 @@ def require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise InputError(
-            f"{folder}: {needed / 2**20:,.0f} MB needed, {free / 2**20:,.0f} MB free. Free some space or choose another "
+            f"{folder}: {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free. Free some space or choose another "
             "disk."
         )

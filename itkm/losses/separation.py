@@ -1,4 +1,4 @@
-"""The multi-scenario separation loss: texts of different scenarios keep apart [paper: exists, a hinge; formula ours]."""
+"""The multi-scenario separation loss: texts of different scenarios keep apart [paper: a hinge; formula ours]."""
 
 from __future__ import annotations
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from itkm.errors import InputError
-from itkm.files import replacing, write_json
+from itkm.files import write_bytes, write_json
 from itkm.models.settings import ModelSettings
 from itkm.models.text import TextEncoder
 from itkm.models.tokenizer import WordTokenizer
@@ -25,6 +25,8 @@ from itkm.models.towers import (
     TransformerTrunk,
     Trunk,
     build_part_tower,
+    resize_attention_pool,
+    resnet_grid,
     split_resnet_stem,
 )
 
@@ -106,8 +108,7 @@ def build_demo(config: DemoConfig) -> Clip:
 def save_demo(clip: Clip, config: DemoConfig, folder: Path) -> None:
     """Writes `config.json` and `model.safetensors` (half precision: the file travels with the repository)."""
     state = {name: value.half() if value.is_floating_point() else value for name, value in clip.state_dict().items()}
-    with replacing(folder / "model.safetensors") as temporary:
-        save_file({name: value.contiguous() for name, value in state.items()}, temporary)
+    write_bytes(folder / "model.safetensors", save({name: value.contiguous() for name, value in state.items()}))
     write_json(folder / "config.json", config.model_dump(mode="json"))
 
 
@@ -117,9 +118,13 @@ def read_demo_config(folder: Path) -> DemoConfig:
     try:
         return DemoConfig.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise InputError(f"{path}: not found. `dvc pull` fetches the demo's weights; `itkm pretrain` makes them.") from error
+        raise InputError(
+            f"{path}: not found. `dvc pull` fetches the demo's weights; `itkm pretrain` makes them."
+        ) from error
     except ValidationError as error:
-        raise InputError(f"{path}: not a demo configuration: {error}. Fetch it again with `dvc pull --force`.") from error
+        raise InputError(
+            f"{path}: not a demo configuration: {error}. Fetch it again with `dvc pull --force`."
+        ) from error
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -169,21 +174,59 @@ def build_open_clip(settings: ModelSettings, source: Path | None) -> Clip:
     import open_clip
 
     name = OPEN_CLIP_NAMES[settings.name]
-    options: dict[str, Any] = {"force_custom_text": True, "force_image_size": (settings.height, settings.width)}
+    size = (settings.height, settings.width)
+    options: dict[str, Any] = {"force_custom_text": True}
+    grid = None
+    if settings.name.startswith("rn50"):
+        grid = resnet_grid(*size)
+        if 0 in grid:
+            raise InputError(
+                f"model: {settings.name} needs images of at least 32x32 pixels, found {size[1]}x{size[0]}. Raise "
+                "`model.width` or `model.height` in params.yaml."
+            )
+    else:
+        options["force_image_size"] = size
+    model: Any = open_clip.create_model(name, **options) if source is None else _load_open_clip(name, source, options)
+    if grid is not None:
+        resize_attention_pool(model.visual.attnpool, grid)
+    return from_open_clip(model, scenario_tokens=settings.scenario_tokens)
+
+
+def _load_open_clip(name: str, source: Path, options: dict[str, Any]) -> nn.Module:
+    import open_clip
+
+    model: nn.Module
     try:
-        if source is not None and source.is_dir():
-            model = open_clip.create_model(f"local-dir:{source}", **options)
-        else:
-            model = open_clip.create_model(name, pretrained=source and str(source), **options)
-    except (RuntimeError, ValueError, KeyError, FileNotFoundError, json.JSONDecodeError) as error:
+        if source.is_dir():
+            _require_named_architecture(source, open_clip.get_model_config(name))
+            model = open_clip.create_model(f"local-dir:{source}", require_pretrained=True, **options)
+        else:  # absolute, as a bare name may be one that open_clip would download
+            model = open_clip.create_model(name, pretrained=str(source.absolute()), **options)
+    except Exception as error:  # a foreign file can make the loaders raise anything; all of it means the same
+        reason = (str(error) or repr(error)).splitlines()[0][:200]
         raise InputError(
-            f"{source}: cannot be loaded as {name} ({str(error).splitlines()[0][:200]}). Give weights of this "
-            "architecture, or change `model.name` in params.yaml."
+            f"{source}: cannot be loaded as {name} ({reason}). Give weights of this architecture, or change "
+            "`model.name` in params.yaml."
         ) from error
-    return _from_open_clip(model, scenario_tokens=settings.scenario_tokens)
+    return model
 
 
-def _from_open_clip(model: nn.Module, *, scenario_tokens: ScenarioTokens) -> Clip:
+def _require_named_architecture(folder: Path, wanted: dict[str, Any]) -> None:
+    """An open_clip folder brings its own configuration: it has to be that of the name in params.yaml."""
+    found = json.loads((folder / "open_clip_config.json").read_bytes())["model_cfg"]
+    for section, keys in (("vision_cfg", ("layers", "width", "patch_size")), ("text_cfg", ("layers", "width"))):
+        for key in keys:
+            if found[section].get(key) != wanted[section].get(key):
+                raise ValueError(
+                    f"{section}.{key} is {found[section].get(key)} in open_clip_config.json, expected "
+                    f"{wanted[section].get(key)}"
+                )
+    if bool(found.get("quick_gelu")) != bool(wanted.get("quick_gelu")):
+        raise ValueError(f"quick_gelu is {bool(found.get('quick_gelu'))} in open_clip_config.json")
+
+
+def from_open_clip(model: Any, *, scenario_tokens: ScenarioTokens) -> Clip:
+    """Takes an open_clip model with a custom text tower apart, into ours; the parameters are shared."""
     from open_clip.tokenizer import SimpleTokenizer
 
     visual = model.visual
@@ -196,4 +239,4 @@ def _from_open_clip(model: nn.Module, *, scenario_tokens: ScenarioTokens) -> Cli
     tokenizer = SimpleTokenizer(context_length=model.text.context_length)
     mean, std = getattr(visual, "image_mean", None) or OPENAI_MEAN, getattr(visual, "image_std", None) or OPENAI_STD
     text = TextEncoder(model.text, tokenizer)
-    return Clip(stem, trunk, text, mean=mean, std=std, logit_scale=float(model.logit_scale))
+    return Clip(stem, trunk, text, mean=mean, std=std, logit_scale=float(model.logit_scale.detach()))

@@ -26,6 +26,9 @@ class Encoder(nn.Module):
         scenario_scale: lambda, the weight of the scenario embedding [ours: 1; TransReID: 3].
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         stem: nn.Module,

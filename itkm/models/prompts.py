@@ -21,10 +21,14 @@ class Prompts(nn.Module):
         tokens: M, learnable tokens a cluster.
     """
 
+    numbers: Tensor
+    sentence: Tensor
+
     def __init__(self, text: TextEncoder, *, count: int, tokens: int, generator: torch.Generator) -> None:
         super().__init__()
         filler = " ".join(["person"] * tokens)
-        numbers = tokenize(text.tokenizer, [f"{PREFIX} {filler} {SUFFIX}"])
+        device = text.transformer.positional_embedding.device
+        numbers = tokenize(text.tokenizer, [f"{PREFIX} {filler} {SUFFIX}"]).to(device)
         used = int(numbers.argmax(dim=1)) + 1  # attention is causal: nothing after the end token matters
         self.start = 1 + len(text.tokenizer.encode(PREFIX))
         self.tokens = tokens

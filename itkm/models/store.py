@@ -1,4 +1,4 @@
-"""Models on disk: weights in safetensors, and a `config.json` with everything needed to load them with no other file."""
+"""Models on disk: weights in safetensors, and a `config.json` with all that is needed to load them, no other file."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from itkm.errors import InputError
-from itkm.files import replacing, write_json
+from itkm.files import write_bytes
 from itkm.models.clip import Clip, DemoConfig, build_demo, build_open_clip, load_clip, load_weights, read_demo_config
 from itkm.models.encoder import Encoder
 from itkm.models.settings import ModelSettings
@@ -49,9 +49,9 @@ def make_card(settings: ModelSettings, groups: dict[str, tuple[str, str]]) -> Mo
 def save_model(encoder: Encoder, clip: Clip, card: ModelCard, folder: Path) -> None:
     """Writes the encoder, the text tower and the card."""
     state = _Whole(encoder, clip).state_dict()
-    with replacing(folder / "model.safetensors") as temporary:
-        save_file({name: value.contiguous() for name, value in state.items()}, temporary)
-    write_json(folder / "config.json", card.model_dump(mode="json"))
+    write_bytes(folder / "model.safetensors", save({name: value.contiguous() for name, value in state.items()}))
+    # Not sorted: the order of the scenarios numbers them.
+    write_bytes(folder / "config.json", (card.model_dump_json(indent=2) + "\n").encode())
 
 
 def load_model(folder: Path) -> tuple[Encoder, Clip, ModelCard]:
@@ -92,4 +92,5 @@ def _encoder_over(clip: Clip, settings: ModelSettings, scenarios: tuple[str, ...
         branches=settings.branches,
         scenario_scale=settings.scenario_scale,
     )
-    return encoder.to(memory_format=torch.channels_last)
+    nn.Module.to(encoder, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return encoder

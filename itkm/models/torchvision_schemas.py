@@ -1,8 +1,9 @@
 """Lets torchvision's pure-Python transforms import beside a CPU-only torch.
 
 PyPI's Linux wheel of torchvision is a CUDA build: its `_C.so` links CUDA libraries, so that beside a CPU-only torch the
-C++ operators are absent, and `import torchvision` dies while it registers fake kernels for operators that nobody defined.
-Two declared schemas are enough for the import. Nothing is faked: `torchvision.ops.nms` still raises its own error.
+C++ operators are absent, and `import torchvision` dies while it registers fake kernels for operators that nobody has
+defined. Two declared schemas are enough for the import. Nothing is faked: `torchvision.ops.nms` still raises its own
+error.
 Where the extension loads (GPU machines, CPU wheels of the PyTorch index) this does nothing.
 """
 

@@ -1,13 +1,14 @@
 """CLIP image towers, split where ITKM's dual-branch frontend forks.
 
-A tower is a `stem` (images to a first map, copied per group) and a trunk (everything after it, shared). Every trunk maps
-the stem's output [B, C, h, w] and a scenario embedding [B, C] to a pooled feature [B, D] and its projection [B, E] into
-CLIP's text space.
+A tower is a `stem` (images to a first map, copied per group) and a trunk (everything after it, shared). Every trunk
+maps the stem's output [B, C, h, w] and a scenario embedding [B, C] to a pooled feature [B, D] and its projection [B, E]
+into CLIP's text space.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ class TransformerTrunk(Trunk):
     Which tokens receive the embedding is not public: `all` follows TransReID, `class` is the alternative [ours].
     """
 
-    def __init__(self, visual: nn.Module, *, scenario_tokens: ScenarioTokens = "all") -> None:
+    def __init__(self, visual: Any, *, scenario_tokens: ScenarioTokens = "all") -> None:
         super().__init__()
         self.class_embedding = visual.class_embedding
         self.positional_embedding = visual.positional_embedding
@@ -44,6 +45,7 @@ class TransformerTrunk(Trunk):
         self.projected_dim = int(visual.proj.shape[1])
 
     def forward(self, x: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Trunk.forward`."""
         patches = x.flatten(2).transpose(1, 2)
         first = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
         tokens = torch.cat([first, patches], dim=1) + self.positional_embedding.to(x.dtype)
@@ -56,12 +58,13 @@ class TransformerTrunk(Trunk):
 
 
 class ResNetTrunk(Trunk):
-    """CLIP's modified ResNet after its three-convolution stem; the feature is the mean of the last map [field: CLIP-ReID].
+    """CLIP's modified ResNet after its stem of three convolutions.
 
+    The feature is the mean of the last map [field: CLIP-ReID].
     A convolutional tower has no tokens: the scenario embedding is a bias per channel of the stem's map [ours].
     """
 
-    def __init__(self, visual: nn.Module) -> None:
+    def __init__(self, visual: Any) -> None:
         super().__init__()
         self.layers = nn.Sequential(visual.layer1, visual.layer2, visual.layer3, visual.layer4)
         self.attnpool = visual.attnpool
@@ -70,14 +73,34 @@ class ResNetTrunk(Trunk):
         self.projected_dim = int(visual.attnpool.c_proj.out_features)
 
     def forward(self, x: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Trunk.forward`."""
         x = self.layers(x + embedding[:, :, None, None])
         return x.mean((2, 3)), self.attnpool(x)
 
 
-def split_resnet_stem(visual: nn.Module) -> nn.Sequential:
+def split_resnet_stem(visual: Any) -> nn.Sequential:
     """The stem of CLIP's modified ResNet as one module."""
     names = ("conv1", "bn1", "act1", "conv2", "bn2", "act2", "conv3", "bn3", "act3", "avgpool")
     return nn.Sequential(*(getattr(visual, name) for name in names))
+
+
+def resnet_grid(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the last map of CLIP's modified ResNet: one convolution rounds up, four poolings down."""
+    return (height + 1) // 2 // 16, (width + 1) // 2 // 16
+
+
+def resize_attention_pool(pool: Any, grid: tuple[int, int]) -> None:
+    """Fits the positions of an `AttentionPool2d`, those of a square map, to another map, in place.
+
+    open_clip builds this tower for square images alone. Bilinear, as CLIP-ReID resizes its positions [field].
+    """
+    first, old = pool.positional_embedding.detach().split([1, len(pool.positional_embedding) - 1])
+    side = math.isqrt(len(old))
+    if (side, side) == grid:
+        return
+    square = old.T.reshape(1, -1, side, side)
+    resized = nn.functional.interpolate(square, size=grid, mode="bilinear", align_corners=False)
+    pool.positional_embedding = nn.Parameter(torch.cat([first, resized[0].flatten(1).T]))
 
 
 class PartTrunk(Trunk):
@@ -98,6 +121,7 @@ class PartTrunk(Trunk):
         self.proj = nn.Linear(self.feature_dim, projected_dim, bias=False)
 
     def forward(self, x: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Trunk.forward`."""
         middle = self.early(x + embedding[:, :, None, None])
         feature = self.norm(torch.cat([self._pool(middle), self._pool(self.late(middle))], dim=1))
         return feature, self.proj(feature)
@@ -113,7 +137,7 @@ def build_part_tower(*, parts: int, projected_dim: int) -> tuple[nn.Sequential, 
     """Stem and trunk of the demo's image tower, with random weights."""
     import timm
 
-    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     stem = nn.Sequential(network.conv_stem, network.bn1)
     width = int(network.conv_stem.out_channels)
     return stem, PartTrunk(network.blocks, stem_width=width, parts=parts, projected_dim=projected_dim)

@@ -22,8 +22,8 @@ from torch.nn.functional import cross_entropy, normalize
 
 from itkm.config import Settings
 from itkm.data.images import resize_array
-from itkm.data.render.captions import COLOUR_WORDS
 from itkm.data.render.dataset import ATTRIBUTES, Captioned, render_captioned, vocabulary
+from itkm.data.render.wardrobe import COLOURS, HAIR_COLOURS, SKINS
 from itkm.files import replacing
 from itkm.models.clip import Clip, DemoConfig, build_demo, save_demo
 from itkm.models.tokenizer import Tokenizer, tokenize
@@ -35,6 +35,7 @@ from itkm.training.runtime import numpy_generator, progress, resolve_device, tor
 
 STAGE = 0
 CAPTIONS = 3  # of each image
+COLOUR_WORDS = {*COLOURS, *HAIR_COLOURS, *SKINS}
 
 logger = logging.getLogger(__name__)
 

@@ -26,7 +26,10 @@ def run(settings: Settings, layout: Layout, scenario: str) -> None:
         vectors = features[rows]
         if settings.homogeneous.camera_centring:
             vectors = centre_per_camera(vectors, camera[rows])
-        labels[rows] = pseudo_labels(vectors, settings.labelling)
+        try:
+            labels[rows] = pseudo_labels(vectors, settings.labelling)
+        except InputError as error:
+            raise InputError(f"{scenario}, group {number}: {error}") from error
         clusters = int(labels[rows].max(initial=-1)) + 1
         logger.info(
             "cluster %s, group %d: %d images, %d clusters, %.0f %% outliers",

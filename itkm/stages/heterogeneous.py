@@ -1,8 +1,8 @@
 """Stage III, unsupervised heterogeneous learning [paper]: match the two groups of each scenario, and learn from it all.
 
 Every epoch: extract and label anew; let the texts follow the labels (DRU); match clusters (CHM) and instances (IHM) of
-the two groups in image and text space; train on L = L_hom + a L_chm + b L_ihm + c L_text. Only the image encoder learns:
-the frozen CLIP and the offline texts never change.
+the two groups in image and text space; train on L = L_hom + a L_chm + b L_ihm + c L_text. Only the image encoder
+learns: the frozen CLIP and the offline texts never change.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from itkm.config import HeterogeneousSettings, Settings
+from itkm.data.training import TrainingImages
 from itkm.files import replacing, write_csv, write_npz
 from itkm.losses.image_text import text_guided
 from itkm.losses.instance_nce import instance_nce
@@ -81,16 +82,17 @@ class Target:
 def run(settings: Settings, layout: Layout) -> None:
     """Trains on matched groups and writes `artifacts/model` and `artifacts/heterogeneous`."""
     torch.manual_seed(settings.seed)
-    groups = split_groups(load_scenarios(settings, layout))
+    scenarios = load_scenarios(settings, layout)
+    groups = split_groups(scenarios)
     offline = load_offline(settings, layout, groups)
     encoder, clip, card = load_model(layout.homogeneous)
     trainer = Trainer(encoder.requires_grad_(True), settings.heterogeneous, device=resolve_device(settings.device))
     trainer.encoder.neck.bias.requires_grad_(False)
     scale = float(load_clip(settings.model).logit_scale.detach().exp())
     texts = layout.prompts / "texts.safetensors"
-    checkpoint = open_checkpoint(
-        "heterogeneous", settings, SECTIONS, layout, [layout.homogeneous / "model.safetensors", texts]
-    )
+    inputs = [path for name in settings.scenarios for path in (layout.features(name), layout.clusters(name))]
+    inputs += [layout.homogeneous / "model.safetensors", layout.homogeneous / "config.json", texts]
+    checkpoint = open_checkpoint("heterogeneous", settings, SECTIONS, layout, inputs)
     history: list[dict[str, object]] = []
     first = 0
     if state := checkpoint.load():
@@ -103,7 +105,7 @@ def run(settings: Settings, layout: Layout) -> None:
     with replacing(layout.model / "texts.safetensors") as temporary:
         shutil.copyfile(texts, temporary)
     final = prepare(trainer, groups, offline, settings)
-    save_matches(final, groups, settings, layout)
+    save_matches(final, groups, scenarios, layout)
     write_csv(layout.heterogeneous / "history.csv", history)
     checkpoint.remove()
 
@@ -152,9 +154,7 @@ def run_epoch(
     ]
 
 
-def prepare(
-    trainer: Trainer, groups: list[Group], offline: list[OfflineTexts], settings: Settings
-) -> list[Target]:
+def prepare(trainer: Trainer, groups: list[Group], offline: list[OfflineTexts], settings: Settings) -> list[Target]:
     """Steps 1 to 4 of an epoch: newest labels, texts that follow them, matched clusters and instances."""
     options = settings.heterogeneous
     features, _ = extract_groups(trainer.average.network, groups)
@@ -273,18 +273,16 @@ def step_losses(
     return torch.stack(losses).sum(0)
 
 
-def update_memories(
-    queries: list[Tensor], step: Step, targets: list[Target], options: HeterogeneousSettings
-) -> None:
+def update_memories(queries: list[Tensor], step: Step, targets: list[Target], options: HeterogeneousSettings) -> None:
     """Moves the cluster and instance memories towards the features just computed."""
     for query, rows, target in zip(queries, step.parts, targets, strict=True):
         update_memory(target.memory, target.labels[rows], query, momentum=options.memory_momentum)
         update_memory(target.instances, rows, query, momentum=options.instance_momentum)
 
 
-def save_matches(targets: list[Target], groups: list[Group], settings: Settings, layout: Layout) -> None:
+def save_matches(targets: list[Target], groups: list[Group], scenarios: list[TrainingImages], layout: Layout) -> None:
     """Writes the final labels and matches of each scenario, for the evaluation and the report."""
-    for number, scenario in enumerate(settings.scenarios):
+    for number, training in enumerate(scenarios):
         first, second = targets[2 * number], targets[2 * number + 1]
         halves = (groups[2 * number], groups[2 * number + 1])
         count = sum(len(half.rows) for half in halves)
@@ -294,10 +292,11 @@ def save_matches(targets: list[Target], groups: list[Group], settings: Settings,
         row, column = first.positives.nonzero()
         score = (first.instances.cpu()[row] * second.instances.cpu()[column]).sum(1).numpy()
         write_npz(
-            layout.heterogeneous / f"{scenario}.npz",
+            layout.heterogeneous / f"{training.scenario}.npz",
             {
                 "labels": labels,
                 "group": group,
+                "path": training.paths,
                 "partner_0": first.partner.cpu().numpy(),
                 "partner_1": second.partner.cpu().numpy(),
                 "pairs": np.stack([halves[0].rows[row], halves[1].rows[column]], axis=1),

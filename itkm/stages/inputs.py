@@ -27,9 +27,10 @@ def load_scenarios(settings: Settings, layout: Layout) -> list[TrainingImages]:
 def open_checkpoint(
     stage: str, settings: Settings, sections: tuple[str, ...], layout: Layout, inputs: list[Path]
 ) -> Checkpoint:
-    """The checkpoint of a stage: it matches the settings it reads, its tables, the weights and further inputs."""
+    """The checkpoint of a stage: it matches the settings it reads, tables, images, the weights and further inputs."""
     chosen: dict[str, Any] = {name: settings.model_dump(mode="json")[name] for name in sections}
     tables = [layout.training_table(scenario) for scenario in settings.scenarios]
     weights = Path(settings.model.weights)
-    files = sorted(weights.rglob("*.safetensors")) if weights.is_dir() else [weights]
-    return Checkpoint(stage, settings=chosen, inputs=[*tables, *files, *inputs])
+    files = sorted(path for path in weights.rglob("*") if path.is_file()) if weights.is_dir() else [weights]
+    shards = [path for scenario in settings.scenarios for path in sorted(layout.data(scenario).rglob("*.tar"))]
+    return Checkpoint(stage, settings=chosen, inputs=[*tables, *shards, *files, *inputs])

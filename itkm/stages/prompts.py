@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from itkm.config import Settings
-from itkm.files import replacing, write_csv
+from itkm.files import write_bytes, write_csv
 from itkm.losses.image_text import supervised_contrastive
 from itkm.losses.separation import separation
 from itkm.models.clip import Clip, load_clip
@@ -122,7 +122,7 @@ def train_epoch(
         apart = separation(texts, scenario[wanted], margin=options.separation_margin)
         loss = image_text + text_image + options.separation_weight * apart
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         sums += torch.stack([loss, image_text, text_image, apart]).detach().cpu()
     names = ("loss", "loss_image_text", "loss_text_image", "loss_separation")
@@ -154,5 +154,5 @@ def between_scenarios(texts: Tensor, scenario: Tensor) -> float:
 def save_texts(texts: Tensor, names: list[tuple[str, int]], layout: Layout) -> None:
     """Writes `texts.safetensors`: a tensor [C, E] for each `<scenario>/<0 or 1>`."""
     parts = texts.split([count for _, count in names])
-    with replacing(layout.prompts / "texts.safetensors") as temporary:
-        save_file({name: part.contiguous() for (name, _), part in zip(names, parts, strict=True)}, temporary)
+    content = save({name: part.contiguous() for (name, _), part in zip(names, parts, strict=True)})
+    write_bytes(layout.prompts / "texts.safetensors", content)

@@ -45,8 +45,10 @@ def erase(images: Tensor, generator: torch.Generator, *, probability: float = 0.
 
 
 def mix_channels(images: Tensor, generator: torch.Generator, *, probability: float = 0.5) -> Tensor:
-    """Channel augmentation for visible-infrared: some images keep one channel, or the luminance, in all three
-    [field: CAJ, used by ADCA, PGM and SDCL]."""
+    """Channel augmentation for visible-infrared: some images keep one channel, or their mean, in all three.
+
+    [field: CAJ, used by ADCA, PGM and SDCL]
+    """
     choice = torch.randint(0, 4, (len(images),), generator=generator).to(images.device)
     luminance = images.mean(1, keepdim=True)
     single = torch.cat([images, luminance], dim=1).gather(

@@ -25,10 +25,11 @@ def identity_batches(
     for step in range(steps):
         chosen: list[int] = []
         while len(chosen) < taken:
-            if not queue:
-                queue = [int(cluster) for cluster in rng.permutation(clusters) if cluster not in chosen]
+            if not queue:  # drawn from its end, so that what this step already has comes last
+                queue = sorted(rng.permutation(clusters).tolist(), key=lambda cluster: cluster not in chosen)
             chosen.append(queue.pop())
-        batches[step] = np.concatenate([_draw(members[cluster], instances, rng) for cluster in chosen])
+        for place, cluster in enumerate(chosen):
+            batches[step, place * instances : (place + 1) * instances] = _draw(members[cluster], instances, rng)
     return batches
 
 

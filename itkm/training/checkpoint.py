@@ -7,8 +7,10 @@ Everything random is seeded by (seed, stage, epoch), so that no generator's stat
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
+import pickle
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 
 import torch
 
-from itkm.files import replacing, sha256
+from itkm.files import sha256, write_bytes
 
 ROOT = Path(".itkm/checkpoints")
 
@@ -38,7 +40,7 @@ class Checkpoint:
             return None
         try:
             state: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, ValueError, OSError) as error:
+        except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
             logger.warning("%s: cannot be read (%s); kept as .damaged, training starts again", self._file, error)
             self._file.replace(self._file.with_suffix(".damaged"))
             return None
@@ -47,8 +49,9 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replaces the state atomically; `state["epoch"]` is the number of finished epochs."""
-        with replacing(self._file) as temporary:
-            torch.save(state, temporary)
+        content = io.BytesIO()  # torch's own writer hides why a write failed
+        torch.save(state, content)
+        write_bytes(self._file, content.getvalue())
 
     def remove(self) -> None:
         """Forgets the state, once the stage's outputs are written."""

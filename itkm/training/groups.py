@@ -106,7 +106,10 @@ def joint_batches(
     extra = [augmentation.get(group.name.split("/")[0]) for group in groups]
 
     def images(group: Group, rows: Integers, kind: Augmentation | None) -> Tensor:
-        pixels = augment(to_pixels(group.images[rows], device), generator=generator)
+        pixels = to_pixels(group.images[rows], device)
+        if not len(rows):  # a group without clusters sits the epoch out
+            return pixels
+        pixels = augment(pixels, generator=generator)
         return AUGMENTATIONS[kind](pixels, generator) if kind else pixels
 
     def iterate() -> Iterator[Step]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def learning_rate(progress: float, *, warmup: float, floor: float = 0.01) -> float:
@@ -16,17 +19,17 @@ def learning_rate(progress: float, *, warmup: float, floor: float = 0.01) -> flo
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / max(1e-9, 1 - warmup)))
 
 
-class MovingAverage:
+class MovingAverage(Generic[Network]):
     """An exponential moving average of a network: its parameters are averaged, its buffers are copied."""
 
-    def __init__(self, network: nn.Module, *, decay: float) -> None:
+    def __init__(self, network: Network, *, decay: float) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
+    def update(self, network: Network) -> None:
         """Moves the average a step towards `network`."""
-        averaged, current = list(self.network.parameters()), [p.detach() for p in network.parameters()]
+        averaged, current = ([p.detach() for p in own.parameters()] for own in (self.network, network))
         torch._foreach_lerp_(averaged, current, 1 - self.decay)
         for mine, theirs in zip(self.network.buffers(), network.buffers(), strict=True):
             mine.copy_(theirs)

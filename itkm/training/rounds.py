@@ -54,7 +54,7 @@ def label_groups(
         prior_weight: weight of a striped colour histogram in the similarity [ours; a repair of a weak start].
 
     Raises:
-        InputError: no group has two clusters, so that there is nothing to learn from.
+        InputError: no group has two clusters, so that there is nothing to learn from; or a group has too few images.
     """
     labels = []
     for own, group in zip(features, groups, strict=True):
@@ -63,7 +63,10 @@ def label_groups(
             vectors = centre_per_camera(vectors, group.camera)
         if prior_weight > 0:
             vectors = with_prior(vectors, appearance_prior(group.images), weight=prior_weight)
-        labels.append(pseudo_labels(vectors, settings))
+        try:
+            labels.append(pseudo_labels(vectors, settings))
+        except InputError as error:
+            raise InputError(f"{group.name}: {error}") from error
     _require_clusters(labels, groups, settings)
     return labels
 
@@ -83,7 +86,7 @@ def _require_clusters(labels: Sequence[Integers], groups: Sequence[Group], setti
         clusters, share = count_clusters(own), outlier_share(own)
         if clusters < 2 or share > COLLAPSE_SHARE:
             logger.warning(
-                "%s: labels collapse: %d clusters, %.0f %% of %d images are outliers (labelling.eps %.2f, min_samples %d)",
+                "%s: labels collapse: %d clusters, %.0f %% of %d images are outliers (eps %g, min_samples %d)",
                 *(group.name, clusters, 100 * share, len(own), settings.eps, settings.min_samples),
             )
     if all(count_clusters(own) < 2 for own in labels):

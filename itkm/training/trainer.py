@@ -42,7 +42,7 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = self.settings.learning_rate * factor
         self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self._parameters, CLIP_NORM)
         self._optimiser.step()
         self.average.update(self.encoder)

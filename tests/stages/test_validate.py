@@ -1,0 +1,58 @@
+"""Stage `validate`: findings are written for people and programs, and errors stop the pipeline."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from itkm.config import Settings
+from itkm.errors import InputError
+from itkm.stages import validate
+from itkm.stages.layout import Layout
+
+WriteTiny = Callable[..., pd.DataFrame]
+
+SETTINGS = Settings(scenarios=("mine",))
+
+
+def test_sound_data_are_accepted_with_warnings(
+    tmp_path: Path, write_tiny: WriteTiny, caplog: pytest.LogCaptureFixture
+) -> None:
+    layout = Layout(tmp_path)
+    write_tiny(layout.data("mine"))  # 32 and 16 images: few, and none to evaluate with
+    with caplog.at_level("INFO"):
+        validate.run(SETTINGS, layout, "mine")
+    report = json.loads(layout.validation("mine").read_text())
+    assert report["scenario"] == "mine"
+    assert report["accepted"] is True
+    rules = [finding["rule"] for finding in report["findings"]]
+    assert "training-images" in rules
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == len(rules)
+
+
+def test_an_unreadable_image_stops_the_pipeline(tmp_path: Path, write_tiny: WriteTiny) -> None:
+    layout = Layout(tmp_path)
+    path = write_tiny(layout.data("mine"))["path"][0]
+    shard = layout.data("mine") / "shards" / "c1.tar"
+    shard.write_bytes(shard.read_bytes().replace(b"\xff\xd8\xff", b"\x00\x00\x00", 1))
+    row = f"row 0 ({path} from c1/0001.jpg)"
+    with pytest.raises(InputError, match=rf"\[decodable\] 1 images cannot be read.* Rows: {re.escape(row)}") as caught:
+        validate.run(SETTINGS, layout, "mine")
+    assert str(layout.validation("mine")) in str(caught.value)
+    report = json.loads(layout.validation("mine").read_text())
+    assert report["accepted"] is False
+    assert report["findings"][0]["rows"] == [row]
+
+
+def test_a_manifest_with_a_further_column_stops_the_pipeline(tmp_path: Path, write_tiny: WriteTiny) -> None:
+    layout = Layout(tmp_path)
+    manifest = write_tiny(layout.data("mine"))
+    manifest.assign(identity=1).to_parquet(layout.data("mine") / "manifest.parquet", index=False)
+    with pytest.raises(InputError, match=r"\[schema\] .*columns that do not belong here: identity"):
+        validate.run(SETTINGS, layout, "mine")
