@@ -1,0 +1,64 @@
+# Two commands on a fresh Debian with Python 3.11-3.13, make and git: `make demo` and `make test`.
+PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command -v python3.13),python3)
+VENV   ?= .venv
+# What `make demo` installs; on a machine with a GPU: make demo EXTRAS=gpu,ops UV_FLAGS=--torch-backend=auto
+EXTRAS ?= cpu,ops
+# What `make test` and `make lint` need beside it.
+TEST_EXTRAS ?= dev,render
+
+# pip's find-links (a folder of wheels on this machine, or nothing) handed on to uv, which does not read pip's config.
+export UV_FIND_LINKS ?= $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
+export UV_SYSTEM_CERTS ?= 1
+export UV_PYTHON_DOWNLOADS ?= never
+# Nothing phones home, and waiting threads leave their core to others.
+export DO_NOT_TRACK ?= 1
+export MLFLOW_DISABLE_TELEMETRY ?= true
+export OMP_WAIT_POLICY ?= PASSIVE
+# `dvc` and the `python` of its stages are those of the environment.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+UV := $(VENV)/bin/python -m uv pip
+INSTALL = $(UV) install -q --python $(VENV)/bin/python $(UV_FLAGS) -c constraints.txt
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: demo
+demo: setup ## train on the embedded default, print the result table and where the report lies
+	dvc pull --quiet data.dvc models.dvc
+	dvc repro
+	@itkm result
+
+.PHONY: test
+test: $(VENV)/.test ## run all tests
+	python -m pytest -n auto --dist loadfile
+
+.PHONY: lint
+lint: $(VENV)/.test ## ruff and mypy strict
+	ruff format --check .
+	ruff check .
+	mypy
+
+.PHONY: bench
+bench: $(VENV)/.test ## measure speed and memory of the stages' hot paths
+	python benchmarks/bench.py
+
+.PHONY: setup
+setup: $(VENV)/.setup ## only the environment, with `itkm` in $(VENV)/bin
+
+.PHONY: clean
+clean: ## remove the environment and the tools' caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/.setup: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt uv
+	$(INSTALL) -e '.[$(EXTRAS)]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.setup
+	$(INSTALL) -e '.[$(EXTRAS),$(TEST_EXTRAS)]'
+	@touch $@
