@@ -14,6 +14,8 @@ export UV_PYTHON_DOWNLOADS ?= never
 export DO_NOT_TRACK ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export OMP_WAIT_POLICY ?= PASSIVE
+# Each stage is a process: what Python compiles is kept, whatever the shell says.
+export PYTHONDONTWRITEBYTECODE :=
 # `dvc` and the `python` of its stages are those of the environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 

@@ -37,14 +37,19 @@ class BatchSettings(Section):
         default={"vi": "channels", "cr": "resolution"},
         description="augmentation of a scenario beside flip, crop and erasing: mixed channels or lower resolution",
     )
-    freeze_statistics: bool = Field(default=False, description="keep the batch statistics of the tower as CLIP left them")
+    freeze_statistics: bool = Field(
+        default=False, description="keep the batch statistics of the tower as CLIP left them"
+    )
 
 
 class HomogeneousSettings(BatchSettings):
     """Stage I."""
 
     appearance_prior: float = Field(
-        default=0.0, ge=0, lt=1, description="weight of a striped colour histogram in the first epoch's neighbour search"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="weight of a striped colour histogram in the first epoch's neighbour search",
     )
     camera_centring: bool = Field(
         default=False, description="subtract each camera's mean feature before the neighbour search"
@@ -60,7 +65,9 @@ class PromptSettings(Section):
     learning_rate: float = Field(default=3.5e-4, gt=0, description="peak of the learning rate, Adam")
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps with a rising learning rate")
     separation_weight: float = Field(default=0.5, ge=0, description="weight of the multi-scenario separation loss")
-    separation_margin: float = Field(default=0.2, ge=-1, le=1, description="mu, cosine that texts of scenarios may have")
+    separation_margin: float = Field(
+        default=0.2, ge=-1, le=1, description="mu, cosine that texts of scenarios may have"
+    )
 
 
 class HeterogeneousSettings(BatchSettings):
@@ -70,7 +77,7 @@ class HeterogeneousSettings(BatchSettings):
         default=False, description="subtract each camera's mean feature before the neighbour search"
     )
     match_centring: bool = Field(
-        default=False, description="subtract each group's mean feature before clusters and instances are matched"
+        default=False, description="subtract each camera's mean feature before clusters and instances are matched"
     )
     dynamic_texts: bool = Field(default=True, description="DRU: texts follow the newest clusters; else stay offline")
     cluster_weight: float = Field(default=0.5, ge=0, description="weight of L_chm")
@@ -79,7 +86,9 @@ class HeterogeneousSettings(BatchSettings):
     )
     cluster_text_weight: float = Field(default=1.0, ge=0, description="weight of the texts' similarity in CHM")
     instance_weight: float = Field(default=0.25, ge=0, description="weight of L_ihm")
-    instance_neighbours: int = Field(default=20, ge=1, description="k, neighbours that image and text must share in IHM")
+    instance_neighbours: int = Field(
+        default=20, ge=1, description="k, neighbours that image and text must share in IHM"
+    )
     instance_momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of the instance memory")
     text_weight: float = Field(default=1.0, ge=0, description="weight of L_text")
     label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="label smoothing of L_text")

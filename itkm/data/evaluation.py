@@ -49,7 +49,7 @@ def load_evaluation(
     """Loads the images of some splits with their labels.
 
     Args:
-        table: the evaluation table `evaluation.parquet`, with every column of the manifest.
+        table: the evaluation table `artifacts/hidden/<scenario>.parquet`, with every column of the manifest.
         data: the folder of the scenario, which holds the shards.
         height: pixels of the result.
         width: pixels of the result.

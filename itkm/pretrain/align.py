@@ -1,8 +1,8 @@
 """Aligns the tiny CLIP with captioned rendered persons, whose identities occur in no scenario.
 
 Loss: CLIP's symmetric contrastive loss over image-caption pairs, plus the cross-entropies of linear attribute heads. A
-batch holds infrared images with captions that name no colours, and greyed images whose captions lose their colour words,
-so that the encoder cannot live on colours alone.
+batch holds infrared images with captions that name no colours, and greyed images whose captions lose their colour
+words, so that the encoder cannot live on colours alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The second half of the gate: with true labels every scenario must gain clearly, so that there is something to learn.
 
-An upper bound for the method, on validation identities: the same encoder, trained with the hidden identities in place of
-pseudo-labels and true pairs in place of matches. Nothing of it reaches a published model.
+An upper bound for the method, on validation identities: the same encoder, trained with the hidden identities in place
+of pseudo-labels and true pairs in place of matches. Nothing of it reaches a published model.
 """
 
 from __future__ import annotations
@@ -45,9 +45,7 @@ def check_true_labels(settings: Settings, places: Mapping[str, tuple[Path, Path]
     """
     torch.manual_seed(settings.seed)
     size = {"height": settings.model.height, "width": settings.model.width}
-    labelled = [
-        load_evaluation(*places[name], **size, splits=("train", "validation")) for name in settings.scenarios
-    ]
+    labelled = [load_evaluation(*places[name], **size, splits=("train", "validation")) for name in settings.scenarios]
     groups, persons = [], []
     for images in labelled:
         train = images.split == "train"

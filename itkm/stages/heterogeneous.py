@@ -23,6 +23,7 @@ from torch.nn.functional import normalize
 from itkm.config import HeterogeneousSettings, Settings
 from itkm.data.training import TrainingImages
 from itkm.files import replacing, write_csv, write_npz
+from itkm.labelling.repairs import centre_per_camera
 from itkm.losses.image_text import text_guided
 from itkm.losses.instance_nce import instance_nce
 from itkm.losses.memory import cluster_means, update_memory
@@ -160,7 +161,12 @@ def prepare(trainer: Trainer, groups: list[Group], offline: list[OfflineTexts], 
     features, _ = extract_groups(trainer.average.network, groups)
     labels = label_groups(features, groups, settings.labelling, camera_centring=options.camera_centring)
     means = [cluster_means(own, torch.from_numpy(label)) for own, label in zip(features, labels, strict=True)]
-    comparable = [centre(own) for own in features] if options.match_centring else features
+    comparable = features
+    if options.match_centring:  # what the cameras, and so the groups, do not share is not compared [ours]
+        comparable = [
+            torch.from_numpy(centre_per_camera(own.numpy(), group.camera))
+            for own, group in zip(features, groups, strict=True)
+        ]
     targets = []
     for place, group in enumerate(groups):
         pair = (place, group.other)
@@ -184,11 +190,6 @@ def prepare(trainer: Trainer, groups: list[Group], offline: list[OfflineTexts], 
             )
         )
     return targets
-
-
-def centre(features: Tensor) -> Tensor:
-    """Unit features without their group's mean: what the two groups do not share is not compared [ours]."""
-    return normalize(features - features.mean(0), dim=1)
 
 
 def match_group_clusters(

@@ -22,7 +22,7 @@ class Layout:
 
     def evaluation_table(self, scenario: str) -> Path:
         """The table with the hidden labels, for the evaluation alone."""
-        return self.root / "artifacts" / "prepared" / scenario / "evaluation.parquet"
+        return self.root / "artifacts" / "hidden" / f"{scenario}.parquet"
 
     def validation(self, scenario: str) -> Path:
         """Findings of the stage `validate`."""

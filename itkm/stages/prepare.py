@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(settings: Settings, layout: Layout, scenario: str) -> None:
-    """Writes `artifacts/prepared/<scenario>/train.parquet` without any identity, and `evaluation.parquet` beside it."""
+    """Writes `artifacts/prepared/<scenario>/train.parquet` without any identity, and `artifacts/hidden` with them."""
     folder = layout.data(scenario)
     if not (folder / MANIFEST_FILE).is_file():
         raise InputError(

@@ -34,7 +34,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def _keep_freed_memory() -> None:
-    """Lets glibc keep what a training step frees: given back and asked for again, its pages cost a third of the step."""
+    """Lets glibc keep what a training step frees: given back and asked for anew, pages cost a third of the step."""
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -14,7 +14,7 @@ class RenderSettings(BaseModel):
     height: int = Field(default=128, ge=16, description="Height of an image in pixels.")
     width: int = Field(default=64, ge=8, description="Width of an image in pixels.")
     jpeg_quality: int = Field(
-        default=90, ge=10, le=100, description="JPEG quality with which the writer of shards stores an image."
+        default=82, ge=10, le=100, description="JPEG quality with which the writer of shards stores an image."
     )
 
     train_identities: int = Field(default=120, ge=0, description="Identities of a scenario's training split.")
@@ -32,22 +32,22 @@ class RenderSettings(BaseModel):
     )
 
     infrared_tone: float = Field(
-        default=0.5,
+        default=0.8,
         ge=0,
         le=1,
         description="Share of a garment's visible luminance in its infrared tone; the rest is random per garment.",
     )
     domain_gap: float = Field(
-        default=0.5,
+        default=1.5,
         ge=0,
         le=1.5,
         description="Strength of the surveillance look (colour mixing, haze, contrast) of scenario cameras.",
     )
     bottoms_change: float = Field(
-        default=0.6, ge=0, le=1, description="Scenario cc: probability that the bottoms change between outfits."
+        default=0.4, ge=0, le=1, description="Scenario cc: probability that the bottoms change between outfits."
     )
     shoes_change: float = Field(
-        default=0.3, ge=0, le=1, description="Scenario cc: probability that the shoes change between outfits."
+        default=0.2, ge=0, le=1, description="Scenario cc: probability that the shoes change between outfits."
     )
     low_factor_min: float = Field(
         default=2.0, ge=1, description="Scenario cr: smallest factor of down-sampling in the group `low`."
