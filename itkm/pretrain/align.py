@@ -65,7 +65,7 @@ def pretrain(settings: Settings, out: Path) -> None:
     config = DemoConfig(words=tuple(vocabulary()))
     clip = build_demo(config)
     start_from_imagenet(clip)
-    clip = clip.to(device, memory_format=torch.channels_last)
+    clip = clip.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     corpus = prepare(render_captioned(settings.render), settings, clip.text.tokenizer)
     logger.info("pretrain: %d captioned images of persons that are in no scenario", len(corpus.images))
     heads = nn.ModuleDict(
@@ -114,7 +114,7 @@ def align(clip: Clip, heads: nn.ModuleDict, corpus: Corpus, settings: Settings, 
         named = attribute_loss(feature, heads, corpus, rows, grey, device)
         loss = contrast + options.attribute_weight * named
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(clip.parameters(), 5.0)
         optimiser.step()
         losses += torch.stack([contrast, named]).detach().cpu()

