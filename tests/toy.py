@@ -88,6 +88,7 @@ def prepare(layout: Layout, scenario: str) -> None:
     """What the stage `prepare` does, without its demands on the number of images."""
     train, evaluation = split_tables(read_manifest(layout.data(scenario)))
     layout.training_table(scenario).parent.mkdir(parents=True, exist_ok=True)
+    layout.evaluation_table(scenario).parent.mkdir(parents=True, exist_ok=True)
     train.to_parquet(layout.training_table(scenario), index=False)
     evaluation.to_parquet(layout.evaluation_table(scenario), index=False)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from itkm.config import Settings, read_settings
+from itkm.errors import InputError
 from itkm.pretrain.gate import FLOORS, Accuracy, check_attributes
 
 ROOT = Path(__file__).parents[2]
@@ -25,11 +26,13 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="module")
 def found(settings: Settings) -> dict[tuple[str, str], Accuracy]:
-    moderngl = pytest.importorskip("moderngl", reason="needs the extra `render`")
+    pytest.importorskip("anny", reason="the extra `render` is not installed")
+    from itkm.data.render import draw
+
     try:
-        moderngl.create_standalone_context(backend="egl").release()
-    except Exception as error:
-        pytest.skip(f"no EGL: {error}; apt-get install libegl1 libgl1-mesa-dri")
+        draw.programme()
+    except InputError as error:
+        pytest.skip(str(error))
     return {(result.attribute, result.pixels): result for result in check_attributes(settings)}
 
 

@@ -208,10 +208,3 @@ def test_a_group_that_loses_its_clusters_sits_out(trained: Layout, monkeypatch: 
     assert [row["clusters"] == 0 for row in rows] == [False, False, True, False, False, False]
     assert rows[3]["cluster_pairs"] == 0
     assert np.isfinite(rows[0]["loss"])  # type: ignore[call-overload]
-
-
-def test_centring_removes_what_a_group_has_in_common() -> None:
-    features = torch.nn.functional.normalize(torch.randn(20, 8) + 5, dim=1)
-    centred = heterogeneous.centre(features)
-    assert torch.allclose(centred.norm(dim=1), torch.ones(20))
-    assert float(centred.mean(0).norm()) < 0.3 < float(features.mean(0).norm())
