@@ -49,7 +49,7 @@ class HomogeneousSettings(BatchSettings):
         default=0.0,
         ge=0,
         lt=1,
-        description="weight of a striped colour histogram in the first epoch's neighbour search",
+        description="weight of a striped colour histogram in the neighbour search; it fades out over the epochs",
     )
     camera_centring: bool = Field(
         default=False, description="subtract each camera's mean feature before the neighbour search"

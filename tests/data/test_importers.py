@@ -214,7 +214,7 @@ def test_too_little_space_is_noticed_before_any_work(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=100)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(InputError, match="100 free"):
+    with pytest.raises(InputError, match="0 MB free"):
         run("folder", cameras, tmp_path / "cr", groups=TWO)
     assert not (tmp_path / "cr").exists()
 

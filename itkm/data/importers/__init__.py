@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from itkm.data.importers.table import list_table
 from itkm.data.manifest import RENDERED
 from itkm.data.shards import suffix_of, unlisted_shards, write_scenario
 from itkm.errors import InputError
+from itkm.files import require_space
 
 __all__ = ["FORMATS", "Format", "ImportSummary", "import_dataset", "parse_groups"]
 
@@ -122,7 +122,8 @@ def import_dataset(
         raise InputError(f"{source}: no such {kind}. Expected {form.layout}.")
     listing = form.read(source, scenario=scenario, groups=groups, allow_partial=allow_partial)
     order_groups(scenario, (str(image.row["group"]) for image in listing.images), file=source)
-    _require_space(listing.images, out)
+    copies = (image.file.stat().st_size + TAR_OVERHEAD for image in listing.images if image.file.is_file())
+    require_space(out, sum(copies))  # missing files are reported later, by name
     faults: list[str] = []
     frame = write_scenario(_contents(progress(listing.images), faults, allow_partial=allow_partial), out)
     return ImportSummary(
@@ -180,15 +181,6 @@ def _as_png(image: Image.Image) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "PNG")
     return stream.getvalue()
-
-
-def _require_space(images: Iterable[SourceImage], out: Path) -> None:
-    """Raises before any work where the copies would not fit; missing files are reported later, by name."""
-    needed = sum(image.file.stat().st_size + TAR_OVERHEAD for image in images if image.file.is_file())
-    existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
-    free = shutil.disk_usage(existing).free
-    if needed > free:
-        raise InputError(f"{out}: {needed:,} bytes needed, {free:,} free. Free some space or choose another disk.")
 
 
 def _left_over(out: Path, shards: set[str]) -> list[str]:
