@@ -36,6 +36,7 @@ demo: setup ## train on the embedded default, print the result table and where t
 
 .PHONY: test
 test: $(VENV)/.test ## run all tests
+	dvc pull --quiet models.dvc
 	python -m pytest -n auto --dist loadfile
 
 .PHONY: lint
