@@ -25,9 +25,9 @@ from itkm.losses.nce import cluster_nce
 from itkm.models.encoder import Encoder
 from itkm.models.store import build_encoder
 from itkm.training.extraction import extract
-from itkm.training.groups import Group, Integers, joint_batches, split_groups
+from itkm.training.groups import Group, Integers, split_groups
 from itkm.training.rounds import extract_groups
-from itkm.training.runtime import numpy_generator, resolve_device, torch_generator
+from itkm.training.runtime import resolve_device
 from itkm.training.trainer import Trainer
 
 STAGE = 4
@@ -91,16 +91,7 @@ def train_with_labels(encoder: Encoder, groups: list[Group], labels: list[Intege
         memories = [
             cluster_means(own.to(trainer.device), target) for own, target in zip(features, targets, strict=True)
         ]
-        steps, batches = joint_batches(
-            groups,
-            labels,
-            identities=options.identities,
-            instances=options.instances,
-            augmentation=options.augmentation,
-            device=trainer.device,
-            rng=numpy_generator(settings.seed, STAGE, epoch),
-            generator=torch_generator(settings.seed, STAGE, epoch),
-        )
+        steps, batches = trainer.batches(groups, labels, seed=(settings.seed, STAGE, epoch))
         trainer.train()
         for number, step in enumerate(batches):
             queries = step.split(normalize(trainer.encoder(step.pixels, step.scenario, step.group)[0], dim=1))

@@ -35,9 +35,9 @@ from itkm.models.clip import load_clip
 from itkm.models.store import load_model, save_model
 from itkm.stages.inputs import load_scenarios, open_checkpoint
 from itkm.stages.layout import Layout
-from itkm.training.groups import Group, Integers, Step, joint_batches, split_groups
+from itkm.training.groups import Group, Integers, Step, split_groups
 from itkm.training.rounds import count_clusters, describe, extract_groups, label_groups, outlier_share
-from itkm.training.runtime import numpy_generator, progress, resolve_device, torch_generator
+from itkm.training.runtime import progress, resolve_device
 from itkm.training.trainer import Trainer
 
 STAGE = 3
@@ -218,15 +218,8 @@ def train_epoch(
 ) -> dict[str, float]:
     """Step 5: once over the images with the combined objective; returns the means of the losses."""
     options = settings.heterogeneous
-    steps, batches = joint_batches(
-        groups,
-        [target.labels.cpu().numpy() for target in targets],
-        identities=options.identities,
-        instances=options.instances,
-        augmentation=options.augmentation,
-        device=trainer.device,
-        rng=numpy_generator(settings.seed, STAGE, epoch),
-        generator=torch_generator(settings.seed, STAGE, epoch),
+    steps, batches = trainer.batches(
+        groups, [target.labels.cpu().numpy() for target in targets], seed=(settings.seed, STAGE, epoch)
     )
     trainer.train()
     sums = torch.zeros(len(LOSSES), device=trainer.device)

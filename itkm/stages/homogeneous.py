@@ -18,9 +18,9 @@ from itkm.losses.nce import cluster_nce
 from itkm.models.store import build_encoder, make_card, save_model
 from itkm.stages.inputs import load_scenarios, open_checkpoint
 from itkm.stages.layout import Layout
-from itkm.training.groups import Group, Integers, joint_batches, split_groups
+from itkm.training.groups import Group, Integers, split_groups
 from itkm.training.rounds import count_clusters, describe, extract_groups, label_groups, move, outlier_share
-from itkm.training.runtime import numpy_generator, progress, resolve_device, torch_generator
+from itkm.training.runtime import progress, resolve_device
 from itkm.training.trainer import Trainer
 
 STAGE = 1  # seeds of this stage differ from those of the others
@@ -96,16 +96,7 @@ def train_epoch(
 ) -> float:
     """Once over the images; returns the mean of L_hom."""
     options = settings.homogeneous
-    steps, batches = joint_batches(
-        groups,
-        labels,
-        identities=options.identities,
-        instances=options.instances,
-        augmentation=options.augmentation,
-        device=trainer.device,
-        rng=numpy_generator(settings.seed, STAGE, epoch),
-        generator=torch_generator(settings.seed, STAGE, epoch),
-    )
+    steps, batches = trainer.batches(groups, labels, seed=(settings.seed, STAGE, epoch))
     targets = [torch.from_numpy(own).to(trainer.device) for own in labels]
     trainer.train()
     total = 0.0

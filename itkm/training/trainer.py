@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor, nn
 
 from itkm.config import BatchSettings
 from itkm.models.encoder import Encoder
+from itkm.training.groups import Group, Integers, Step, joint_batches
 from itkm.training.optimisation import MovingAverage, learning_rate
+from itkm.training.runtime import numpy_generator, torch_generator
 
 CLIP_NORM = 5.0  # guards the first steps, when the memories are far from the features
 
@@ -25,6 +28,21 @@ class Trainer:
         self._parameters = [p for p in self.encoder.parameters() if p.requires_grad]
         self._optimiser = torch.optim.Adam(
             self._parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+
+    def batches(
+        self, groups: Sequence[Group], labels: Sequence[Integers], *, seed: tuple[int, ...]
+    ) -> tuple[int, Iterator[Step]]:
+        """The number of steps of an epoch and its joint batches, drawn and augmented from `seed` alone."""
+        return joint_batches(
+            groups,
+            labels,
+            identities=self.settings.identities,
+            instances=self.settings.instances,
+            augmentation=self.settings.augmentation,
+            device=self.device,
+            rng=numpy_generator(*seed),
+            generator=torch_generator(*seed),
         )
 
     def train(self) -> None:
