@@ -15,7 +15,8 @@ import click
 import pytest
 from PIL import Image
 
-from itkm.cli import SCENARIO_STAGES, STAGES, cli, main
+from itkm.cli import cli, main
+from itkm.cli.pipeline import SCENARIO_STAGES, STAGES
 from itkm.stages import prepare
 
 WriteTiny = Callable[..., object]

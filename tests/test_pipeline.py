@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from itkm.cli import SCENARIO_STAGES, STAGES
+from itkm.cli.pipeline import SCENARIO_STAGES, STAGES
 from itkm.config import Settings
 from itkm.models.clip import DemoConfig, build_demo, save_demo
 from itkm.stages.layout import Layout

@@ -1,8 +1,9 @@
 """Aligns the tiny CLIP with captioned rendered persons, whose identities occur in no scenario.
 
-Loss: CLIP's symmetric contrastive loss over image-caption pairs, plus the cross-entropies of linear attribute heads. A
-batch holds infrared images with captions that name no colours, and greyed images whose captions lose their colour
-words, so that the encoder cannot live on colours alone.
+Loss: CLIP's symmetric contrastive loss over image-caption pairs, plus the cross-entropies of each attribute, by a
+linear head and by text prompts: whole captions alone left the text side behind the heads. A batch holds infrared images
+with captions that name no colours, and greyed images whose captions lose their colour words, so that the encoder cannot
+live on colours alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from torch.nn.functional import cross_entropy, normalize
 
 from itkm.config import Settings
 from itkm.data.images import resize_array
-from itkm.data.render.dataset import ATTRIBUTES, Captioned, render_captioned, vocabulary
+from itkm.data.render.captions import COLOUR_ATTRIBUTES
+from itkm.data.render.dataset import ATTRIBUTES, Captioned, prompt, render_captioned, vocabulary
 from itkm.data.render.wardrobe import COLOURS, HAIR_COLOURS, SKINS
 from itkm.files import replacing
 from itkm.models.clip import Clip, DemoConfig, build_demo, save_demo
@@ -49,6 +51,7 @@ class Corpus:
         tokens, grey_tokens: captions and the same without colour words, int64 [N, 3, L].
         infrared: bool [N].
         attributes: the class of each image for each attribute, int64 [N].
+        prompts: one text for each class of each attribute, int64 [classes, L].
     """
 
     images: np.ndarray
@@ -56,6 +59,7 @@ class Corpus:
     grey_tokens: Tensor
     infrared: np.ndarray
     attributes: dict[str, Tensor]
+    prompts: dict[str, Tensor]
 
 
 def pretrain(settings: Settings, out: Path) -> None:
@@ -91,6 +95,10 @@ def prepare(captioned: Captioned, settings: Settings, tokenizer: Tokenizer) -> C
             name: torch.tensor([values.index(value) for value in captioned.attributes[name]])
             for name, values in ATTRIBUTES.items()
         },
+        prompts={
+            name: tokenize(tokenizer, [prompt(name, value, infrared=False) for value in values])
+            for name, values in ATTRIBUTES.items()
+        },
     )
 
 
@@ -105,13 +113,15 @@ def align(clip: Clip, heads: nn.ModuleDict, corpus: Corpus, settings: Settings, 
     clip.train()
     begun, losses = time.perf_counter(), torch.zeros(2)
     batches = draw_batches(corpus, settings, device)
-    for step, (pixels, tokens, grey, rows) in enumerate(progress(batches, total=options.steps, title="pretrain")):
+    for step, (pixels, tokens, hidden, rows) in enumerate(progress(batches, total=options.steps, title="pretrain")):
         factor = learning_rate(step / options.steps, warmup=0.02)
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * factor
         feature, projected = clip.encode_image(pixels)
         contrast = contrastive(projected, clip.text(tokens), clip.logit_scale)
-        named = attribute_loss(feature, heads, corpus, rows, grey, device)
+        by_head = {name: head(feature) for name, head in heads.items()}
+        by_prompt = prompt_logits(clip, projected, corpus.prompts)
+        named = attribute_loss(by_head, corpus, rows, hidden) + attribute_loss(by_prompt, corpus, rows, hidden)
         loss = contrast + options.attribute_weight * named
         optimiser.zero_grad()
         loss.backward()
@@ -158,16 +168,29 @@ def contrastive(images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
     return (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
 
 
-def attribute_loss(
-    feature: Tensor, heads: nn.ModuleDict, corpus: Corpus, rows: Tensor, hidden: Tensor, device: torch.device
-) -> Tensor:
-    """Sum of the heads' cross-entropies; colours are asked only where they can be seen."""
-    seen = ~hidden
+def prompt_logits(clip: Clip, projected: Tensor, prompts: dict[str, Tensor]) -> dict[str, Tensor]:
+    """For each attribute the scaled cosines [B, classes] of projected images [B, E] and the texts of its classes."""
+    tokens = torch.cat(list(prompts.values())).to(projected.device)
+    cosines = normalize(projected, dim=1) @ normalize(clip.text(tokens), dim=1).T
+    logits = clip.logit_scale.clamp(max=math.log(100)).exp() * cosines
+    return dict(zip(prompts, logits.split([len(texts) for texts in prompts.values()], dim=1), strict=True))
+
+
+def attribute_loss(logits: dict[str, Tensor], corpus: Corpus, rows: Tensor, hidden: Tensor) -> Tensor:
+    """Sum of the attributes' cross-entropies; colours are asked only where they can be seen.
+
+    Args:
+        logits: [B, classes] of each attribute.
+        corpus: its classes are the answers.
+        rows: int64 [B], the images' rows in the corpus.
+        hidden: bool [B], whether colours are hidden.
+    """
     losses = []
-    for name, head in heads.items():
-        kept = seen if name == "skin" or name.endswith("colour") else torch.ones_like(seen)
+    for name, answers in logits.items():
+        kept = ~hidden if name in COLOUR_ATTRIBUTES else torch.ones_like(hidden)
         if kept.any():
-            losses.append(cross_entropy(head(feature[kept.to(device)]), corpus.attributes[name][rows[kept]].to(device)))
+            target = corpus.attributes[name][rows[kept]].to(answers.device)
+            losses.append(cross_entropy(answers[kept.to(answers.device)], target))
     return torch.stack(losses).sum()
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
-from itkm.pretrain.align import Corpus, attribute_loss, contrastive, jitter
+from itkm.models.clip import DemoConfig, build_demo
+from itkm.models.tokenizer import tokenize
+from itkm.pretrain.align import Corpus, attribute_loss, contrastive, jitter, prompt_logits
 
 
 def test_contrastive_is_clips_symmetric_loss() -> None:
@@ -22,17 +23,28 @@ def test_contrastive_is_clips_symmetric_loss() -> None:
 
 
 def test_colours_are_not_asked_where_they_are_hidden() -> None:
-    heads = nn.ModuleDict({"hair": nn.Linear(4, 3), "hair_colour": nn.Linear(4, 2)})
     classes = {"hair": torch.tensor([0, 1, 2]), "hair_colour": torch.tensor([0, 1, 1])}
+    logits = {"hair": torch.randn(3, 3), "hair_colour": torch.randn(3, 2)}
     empty = torch.zeros(3, 3, 5, dtype=torch.long)
-    corpus = Corpus(torch.zeros(3, 3, 8, 4).byte().numpy(), empty, empty, torch.zeros(3).bool().numpy(), classes)
-    feature, rows = torch.randn(3, 4), torch.arange(3)
-    hidden = torch.tensor([False, True, False])
-    expected = cross_entropy(heads["hair"](feature), classes["hair"]) + cross_entropy(
-        heads["hair_colour"](feature[[0, 2]]), classes["hair_colour"][[0, 2]]
+    pixels, infrared = torch.zeros(3, 3, 8, 4).byte().numpy(), torch.zeros(3).bool().numpy()
+    corpus = Corpus(pixels, empty, empty, infrared, classes, prompts={})
+    expected = cross_entropy(logits["hair"], classes["hair"]) + cross_entropy(
+        logits["hair_colour"][[0, 2]], classes["hair_colour"][[0, 2]]
     )
-    found = attribute_loss(feature, heads, corpus, rows, hidden, torch.device("cpu"))
+    found = attribute_loss(logits, corpus, torch.arange(3), torch.tensor([False, True, False]))
     torch.testing.assert_close(found, expected)
+
+
+def test_prompts_answer_by_cosine() -> None:
+    clip = build_demo(DemoConfig(words=("a", "bag", "hat", "beard"))).eval()
+    texts = {"bag": ["a bag", "a"], "hat": ["a hat", "a beard", "hat a"]}
+    prompts = {name: tokenize(clip.text.tokenizer, values) for name, values in texts.items()}
+    projected = torch.randn(2, 256, generator=torch.Generator().manual_seed(0))
+    found = prompt_logits(clip, projected, prompts)
+    for name, values in texts.items():
+        for image, answers in zip(projected, found[name], strict=True):
+            cosines = [cosine_similarity(image, clip.text.encode([text])[0], dim=0) for text in values]
+            torch.testing.assert_close(answers, clip.logit_scale.exp() * torch.stack(cosines))
 
 
 def test_jitter_keeps_the_range_and_differs_by_image() -> None:

@@ -6,22 +6,19 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from PIL import Image
 
 from itkm.data.groups import order_groups
 from itkm.data.images import decode
-from itkm.data.importers.folder import list_folder
-from itkm.data.importers.market1501 import list_market1501
-from itkm.data.importers.source import Groups, Listing, SourceImage, parse_groups
-from itkm.data.importers.table import list_table
+from itkm.data.importers import folder, market1501, table
+from itkm.data.importers.source import Format, Request, SourceImage, parse_groups
 from itkm.data.manifest import RENDERED
 from itkm.data.shards import suffix_of, unlisted_shards, write_scenario
 from itkm.errors import InputError
 from itkm.files import require_space
 
-__all__ = ["FORMATS", "Format", "ImportSummary", "import_dataset", "parse_groups"]
+__all__ = ["FORMATS", "ImportSummary", "Request", "import_dataset", "parse_groups"]
 
 MAX_FAULTS = 10
 TAR_OVERHEAD = 1024  # bytes: a header and the padding
@@ -29,45 +26,13 @@ TAR_OVERHEAD = 1024  # bytes: a header and the padding
 Progress = Callable[[Sequence[SourceImage]], Iterable[SourceImage]]
 
 
-class Lister(Protocol):
-    """Lists the images of a source of one format, without decoding them."""
-
-    def __call__(self, source: Path, *, scenario: str, groups: Groups, allow_partial: bool) -> Listing:
-        """The images in their final order."""
-        ...
-
-
-@dataclass(frozen=True)
-class Format:
-    """A format that can be imported, as `itkm data formats` tells of it."""
-
-    description: str
-    layout: str
-    licence: str
-    read: Lister
-    source_is_file: bool = False
-
-
 FORMATS: dict[str, Format] = {
-    "folder": Format(
-        "any person crops, cameras as sub-folders",
-        "PATH/CAMERA/*.jpg with --group NAME=CAMERA,CAMERA twice, or PATH/GROUP/CAMERA/*.jpg",
-        "your own",
-        list_folder,
-    ),
-    "manifest": Format(
-        "any person crops that a csv or parquet table names",
-        "columns path, group, camera; optional split, person, clothes, resolution, timestamp, caption, source",
-        "your own",
-        list_table,
-        source_is_file=True,
-    ),
-    "market1501": Format(
-        "Market-1501 (Zheng et al., ICCV 2015): 1,501 identities, 6 cameras",
-        "Market-1501-v15.09.15/{bounding_box_train,query,bounding_box_test}/*.jpg",
-        "academic research only; ask the authors",
-        list_market1501,
-    ),
+    form.name: form
+    for form in (
+        folder.FORMAT,
+        table.FORMAT,
+        market1501.FORMAT,
+    )
 }
 
 
@@ -91,41 +56,33 @@ class ImportSummary:
     warnings: tuple[str, ...]
 
 
-def import_dataset(
-    format_name: str,
-    source: Path,
-    *,
-    scenario: str,
-    out: Path,
-    groups: Groups,
-    allow_partial: bool = False,
-    progress: Progress = iter,
-) -> ImportSummary:
+def import_dataset(format_name: str, request: Request, *, out: Path, progress: Progress = iter) -> ImportSummary:
     """Packs a data set into manifest and tar shards; the same source gives the same bytes again.
 
     Args:
         format_name: a key of `FORMATS`.
-        source: the data set's folder, or the table's file.
-        scenario: name of the scenario that it becomes.
+        request: what to import.
         out: gets `manifest.parquet` and `shards/`.
-        groups: the cameras of each group where the format asks for them; may be empty.
-        allow_partial: skip and count unreadable images, and only warn where statistics differ.
         progress: wraps the loop over the images, for a progress bar.
 
     Raises:
-        InputError: unknown format, unusable source, not two groups, too little space, or (unless `allow_partial`)
-            unreadable images: all of the first 10 are named. Nothing is left in `out` then.
+        InputError: unknown format or trial, unusable source, not two groups, too little space, or (unless partial is
+            allowed) unreadable images: all of the first 10 are named. Nothing is left in `out` then.
     """
     form = _format(format_name)
+    source = request.source
     if not (source.is_file() if form.source_is_file else source.is_dir()):
         kind = "file" if form.source_is_file else "folder"
         raise InputError(f"{source}: no such {kind}. Expected {form.layout}.")
-    listing = form.read(source, scenario=scenario, groups=groups, allow_partial=allow_partial)
-    order_groups(scenario, (str(image.row["group"]) for image in listing.images), file=source)
-    copies = (image.file.stat().st_size + TAR_OVERHEAD for image in listing.images if image.file.is_file())
-    require_space(out, sum(copies))  # missing files are reported later, by name
+    if not 1 <= request.trial <= form.trials:
+        raise InputError(f"--trial {request.trial}: {format_name} has trials 1 to {form.trials}. Choose one of these.")
+    listing = form.read(request)
+    order_groups(request.scenario, (str(image.row["group"]) for image in listing.images), file=source)
+    files = (image.file for image in listing.images if image.read is None)
+    copies = (file.stat().st_size + TAR_OVERHEAD for file in files if file.is_file())  # others are named later
+    require_space(out, sum(copies))
     faults: list[str] = []
-    frame = write_scenario(_contents(progress(listing.images), faults, allow_partial=allow_partial), out)
+    frame = write_scenario(_contents(progress(listing.images), faults, allow_partial=request.allow_partial), out)
     return ImportSummary(
         images=len(frame),
         persons=int(frame.loc[frame["person"] > 0, "person"].nunique()),
@@ -166,7 +123,7 @@ def _contents(
 
 def _pack(image: SourceImage) -> tuple[Mapping[str, object], bytes]:
     try:
-        content = image.file.read_bytes()
+        content = image.read() if image.read else image.file.read_bytes()
     except OSError as error:
         raise InputError(f"{image.where}: cannot be read ({error.strerror}).") from error
     decoded = decode(content, name=image.where)

@@ -11,22 +11,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from itkm.data.importers.source import UNKNOWN, Groups, Listing, SourceImage, group_of_cameras, image_files
+from itkm.data.importers.source import (
+    Format,
+    Groups,
+    Listing,
+    Request,
+    SourceImage,
+    group_of_cameras,
+    image_files,
+    source_image,
+)
 from itkm.errors import InputError
 
 
-def list_folder(source: Path, *, scenario: str, groups: Groups, allow_partial: bool) -> Listing:
+def list_folder(request: Request) -> Listing:
     """Lists the images of a folder of crops.
-
-    Args:
-        source: the folder.
-        scenario: goes into each row.
-        groups: the cameras of each group, for the layout without group folders.
-        allow_partial: has no effect: there is no expected size.
 
     Raises:
         InputError: no image, a layout that is neither of the two, or groups that do not fit the cameras.
     """
+    source, groups = request.source, request.groups
     files = list(image_files(source, root=source))
     if not files:
         raise InputError(f"{source}: no image. Expected {source}/CAMERA/IMAGE.jpg or {source}/GROUP/CAMERA/IMAGE.jpg.")
@@ -35,8 +39,7 @@ def list_folder(source: Path, *, scenario: str, groups: Groups, allow_partial: b
     images: list[SourceImage] = []
     for file in files:
         group, camera = views[file]
-        view = {"scenario": scenario, "group": group, "camera": camera, "source": "/".join(parts[file])}
-        images.append(SourceImage(file, {**UNKNOWN, **view}, where=str(file)))
+        images.append(source_image(file, root=source, scenario=request.scenario, group=group, camera=camera))
     return Listing(images)
 
 
@@ -64,3 +67,12 @@ def _views_by_depth(source: Path, parts: dict[Path, tuple[str, ...]]) -> dict[Pa
             "Move them, or give --group NAME=CAMERA,CAMERA twice, which makes the first folder the camera."
         )
     return {file: (names[0], names[1]) for file, names in parts.items()}
+
+
+FORMAT = Format(
+    name="folder",
+    description="any person crops, cameras as sub-folders",
+    layout="PATH/CAMERA/*.jpg with --group NAME=CAMERA,CAMERA twice, or PATH/GROUP/CAMERA/*.jpg",
+    licence="your own",
+    read=list_folder,
+)

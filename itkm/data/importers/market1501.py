@@ -17,11 +17,21 @@ Licence
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-from itkm.data.importers.source import UNKNOWN, Groups, Listing, SourceImage, group_of_cameras, image_files
+from itkm.data.importers.source import (
+    Format,
+    Groups,
+    Listing,
+    Part,
+    Request,
+    SourceImage,
+    folder_with,
+    group_of_cameras,
+    image_files,
+    require_published,
+    source_image,
+)
 from itkm.errors import InputError
 
 NAME = re.compile(r"(-1|\d+)_c([1-6])")
@@ -30,85 +40,51 @@ DEFAULT_GROUPS: Groups = {"high": CAMERAS[:5], "low": CAMERAS[5:]}
 JUNK = -1
 
 
-@dataclass(frozen=True)
-class Part:
-    """One folder of the data set, its split, and how many identities (distractors left out) and images it has."""
-
-    folder: str
-    split: str
-    persons: int
-    images: int
+PARTS = {
+    "train": Part("bounding_box_train", 751, 12_936),
+    "query": Part("query", 750, 3_368),
+    "gallery": Part("bounding_box_test", 750, 15_913),
+}
 
 
-PARTS = (
-    Part("bounding_box_train", "train", 751, 12_936),
-    Part("query", "query", 750, 3_368),
-    Part("bounding_box_test", "gallery", 750, 15_913),
-)
-
-
-def list_market1501(source: Path, *, scenario: str, groups: Groups, allow_partial: bool) -> Listing:
-    """Lists Market-1501.
-
-    Args:
-        source: the folder `Market-1501-v15.09.15`, or the one that holds it.
-        scenario: goes into each row.
-        groups: the cameras c1 to c6 of each group; empty for the default.
-        allow_partial: warn instead of raising where the statistics differ.
+def list_market1501(request: Request) -> Listing:
+    """Lists Market-1501, of the folder `Market-1501-v15.09.15` or the one that holds it.
 
     Raises:
-        InputError: a folder is missing, a name does not parse, or the statistics differ.
+        InputError: a folder is missing, a name does not parse, groups that do not fit, or the statistics differ.
     """
-    root = _root(source)
-    group_of = group_of_cameras(groups or DEFAULT_GROUPS, CAMERAS, source=source)
+    root = folder_with(request.source, [part.name for part in PARTS.values()])
+    group_of = group_of_cameras(request.groups or DEFAULT_GROUPS, CAMERAS, source=request.source)
     images: list[SourceImage] = []
     differences: list[str] = []
-    for part in PARTS:
-        listed = _list_part(root, part, scenario=scenario, group_of=group_of)
+    for split, part in PARTS.items():
+        listed = []
+        for file in image_files(root / part.name, root=root):
+            person, camera = parse_name(file)
+            if person != JUNK:
+                view = {"group": group_of[camera], "camera": camera, "split": split, "person": person}
+                listed.append(source_image(file, root=root, scenario=request.scenario, **view))
         images += listed
-        differences += _differences(part, listed)
-    if differences and not allow_partial:
-        raise InputError(
-            f"{root}: not the published Market-1501: {'; '.join(differences)}. Get the whole set, or import this copy "
-            "with --allow-partial, knowing that its scores cannot be compared with published ones."
-        )
-    return Listing(images, tuple(differences))
+        differences += part.differences(listed)
+    return Listing(images, require_published("Market-1501", differences, request, asserted=True))
 
 
-def _root(source: Path) -> Path:
-    candidates = [source, *sorted(child for child in source.iterdir() if child.is_dir())]
-    for candidate in candidates:
-        if all((candidate / part.folder).is_dir() for part in PARTS):
-            return candidate
-    wanted = ", ".join(part.folder for part in PARTS)
-    raise InputError(f"{source}: expected the folders {wanted}. Give the unpacked Market-1501-v15.09.15.")
+def parse_name(file: Path) -> tuple[int, str]:
+    """Identity and camera of a file of that name.
+
+    Raises:
+        InputError: another kind of name.
+    """
+    match = NAME.match(file.name)
+    if match is None:
+        raise InputError(f"{file}: expected a name such as 0002_c1s1_000451_03.jpg. Remove or rename the file.")
+    return int(match[1]), f"c{match[2]}"
 
 
-def _list_part(root: Path, part: Part, *, scenario: str, group_of: dict[str, str]) -> list[SourceImage]:
-    listed: list[SourceImage] = []
-    for file in image_files(root / part.folder, root=root):
-        match = NAME.match(file.name)
-        if match is None:
-            raise InputError(f"{file}: expected a name such as 0002_c1s1_000451_03.jpg. Remove or rename the file.")
-        person, camera = int(match[1]), f"c{match[2]}"
-        if person != JUNK:
-            row = {
-                **UNKNOWN,
-                "scenario": scenario,
-                "group": group_of[camera],
-                "camera": camera,
-                "split": part.split,
-                "person": person,
-                "source": file.relative_to(root).as_posix(),
-            }
-            listed.append(SourceImage(file, row, where=str(file)))
-    return listed
-
-
-def _differences(part: Part, listed: Iterable[SourceImage]) -> list[str]:
-    persons = [image.row["person"] for image in listed]
-    found = (len(set(persons) - {0}), len(persons))
-    if found == (part.persons, part.images):
-        return []
-    expected = f"expected {part.persons} identities and {part.images:,} images"
-    return [f"{part.folder} has {found[0]} identities and {found[1]:,} images, {expected}"]
+FORMAT = Format(
+    name="market1501",
+    description="Market-1501 (Zheng et al., ICCV 2015): 1,501 identities, 6 cameras",
+    layout="Market-1501-v15.09.15/{bounding_box_train,query,bounding_box_test}/*.jpg",
+    licence="academic research only; ask the authors",
+    read=list_market1501,
+)

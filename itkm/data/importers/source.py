@@ -1,9 +1,9 @@
-"""What all importers share: the listing that each returns, safe walks, and the mapping of cameras to groups."""
+"""What all importers share: request, listing, format, published statistics, safe walks, groups of cameras."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,25 @@ Groups = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
+class Request:
+    """What a user wants to import.
+
+    Attributes:
+        source: the data set's folder, or the table's file.
+        scenario: goes into each row.
+        groups: the cameras of each group where the format asks for them; may be empty.
+        allow_partial: warn instead of raising where the statistics differ.
+        trial: which of the published (or seeded) divisions of the identities, from 1, where a format has several.
+    """
+
+    source: Path
+    scenario: str
+    groups: Groups
+    allow_partial: bool = False
+    trial: int = 1
+
+
+@dataclass(frozen=True)
 class SourceImage:
     """One image of a source before it is packed.
 
@@ -22,11 +41,14 @@ class SourceImage:
         file: where its content lies.
         row: the columns of the manifest, without `path` and `shard`; an empty `resolution` is measured on import.
         where: what an error calls it, a file or a line of a table.
+        read: gives the encoded image where it is not the file's own content: a record of a data base, or an image that
+            is made from the file. Called once, in the order of the listing.
     """
 
     file: Path
     row: Mapping[str, object]
     where: str
+    read: Callable[[], bytes] | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +57,27 @@ class Listing:
 
     images: list[SourceImage]
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that can be imported, as `itkm data formats` tells of it.
+
+    Attributes:
+        name: what users type.
+        description, layout, licence: in words.
+        read: lists the images of a source of this format, without decoding them.
+        trials: how many divisions of the identities there are.
+        source_is_file: whether the source is a file rather than a folder.
+    """
+
+    name: str
+    description: str
+    layout: str
+    licence: str
+    read: Callable[[Request], Listing]
+    trials: int = 1
+    source_is_file: bool = False
 
 
 # An image of which nothing else is known is one to train on.
@@ -46,6 +89,73 @@ UNKNOWN: Mapping[str, object] = {
     "timestamp": "",
     "caption": "",
 }
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a data set as it was published: identities (distractors left out) and images.
+
+    Attributes:
+        name: what a message calls it, for instance its folder.
+        persons, images: None where no number was published.
+    """
+
+    name: str
+    persons: int | None
+    images: int | None
+
+    def differences(self, images: Iterable[SourceImage]) -> list[str]:
+        """What is not as published, in words; empty where all is."""
+        persons = [image.row["person"] for image in images]
+        found = {"identities": len(set(persons) - {0, -1}), "images": len(persons)}
+        expected = {"identities": self.persons, "images": self.images}
+        return [
+            f"{self.name} has {found[what]:,} {what}, expected {number:,}"
+            for what, number in expected.items()
+            if number is not None and found[what] != number
+        ]
+
+
+def require_published(name: str, differences: Sequence[str], request: Request, *, asserted: bool) -> tuple[str, ...]:
+    """The differences as warnings.
+
+    Args:
+        name: of the data set.
+        differences: of all its parts.
+        request: says whether differences are allowed.
+        asserted: whether published code asserts these numbers; those from papers alone only warn.
+
+    Raises:
+        InputError: asserted numbers differ, and `--allow-partial` was not given.
+    """
+    if differences and asserted and not request.allow_partial:
+        raise InputError(
+            f"{request.source}: not the published {name}: {'; '.join(differences)}. Get the whole set, or import this "
+            "copy with --allow-partial, knowing that its scores cannot be compared with published ones."
+        )
+    return tuple(differences)
+
+
+def source_image(file: Path, *, root: Path, scenario: str, **columns: object) -> SourceImage:
+    """An image that is a file below `root`; `columns` of the manifest that are not given are unknown."""
+    row = {**UNKNOWN, "scenario": scenario, "source": file.relative_to(root).as_posix(), **columns}
+    return SourceImage(file, row, where=str(file))
+
+
+def folder_with(source: Path, wanted: Sequence[str]) -> Path:
+    """The data set's own folder, which holds all that is wanted: `source` or a folder in it.
+
+    Raises:
+        InputError: none does.
+    """
+    for candidate in [source, *sorted(child for child in source.iterdir() if child.is_dir())]:
+        if all((candidate / name).exists() for name in wanted):
+            return candidate
+    missing = [name for name in wanted if not (source / name).exists()]
+    raise InputError(
+        f"{source}: expected {', '.join(wanted)} in it, {', '.join(missing)} not found. Give the unpacked data set's "
+        "folder."
+    )
 
 
 def image_files(folder: Path, *, root: Path) -> Iterator[Path]:

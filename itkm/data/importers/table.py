@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import ValidationError
 
-from itkm.data.importers.source import UNKNOWN, Groups, Listing, SourceImage, require_inside
+from itkm.data.importers.source import UNKNOWN, Format, Listing, Request, SourceImage, require_inside
 from itkm.data.manifest import COLUMNS, Row, describe
 from itkm.errors import InputError
 
@@ -29,19 +29,15 @@ SHOWN_LINES = 10
 Line = tuple[str, Mapping[str, object]]  # what an error calls it, and its cells
 
 
-def list_table(source: Path, *, scenario: str, groups: Groups, allow_partial: bool) -> Listing:
-    """Lists the images that a table names.
-
-    Args:
-        source: a `.csv` or `.parquet` file.
-        scenario: of all rows; a column `scenario` must agree.
-        groups: must be empty, as the table has a column `group`.
-        allow_partial: has no effect here: a row that breaks the schema is always an error.
+def list_table(request: Request) -> Listing:
+    """Lists the images that a `.csv` or `.parquet` file names.
 
     Raises:
-        InputError: unreadable table, missing or unknown columns, or rows that break the schema; names the first 10.
+        InputError: unreadable table, missing or unknown columns, or rows that break the schema (names the first 10), or
+            groups, which the table itself has to name.
     """
-    if groups:
+    source = request.source
+    if request.groups:
         raise InputError(f"{source}: --group is given, but the table has a column 'group'. Leave the option out.")
     lines = _csv_lines(source) if source.suffix.lower() == ".csv" else _parquet_lines(source)
     images: list[SourceImage] = []
@@ -49,7 +45,7 @@ def list_table(source: Path, *, scenario: str, groups: Groups, allow_partial: bo
     listed: dict[Path, str] = {}
     for where, cells in lines:
         try:
-            image = _image(source, where, cells, scenario=scenario)
+            image = _image(source, where, cells, scenario=request.scenario)
             if image.file in listed:
                 raise InputError(f"{image.where}: the same file as {listed[image.file]}, expected each file once")
         except InputError as error:
@@ -123,3 +119,13 @@ def _is_empty(value: object) -> bool:
 
 def _plain(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else value
+
+
+FORMAT = Format(
+    name="manifest",
+    description="any person crops that a csv or parquet table names",
+    layout="columns path, group, camera; optional split, person, clothes, resolution, timestamp, caption, source",
+    licence="your own",
+    read=list_table,
+    source_is_file=True,
+)
