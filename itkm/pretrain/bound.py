@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.functional import normalize
 
 from itkm.config import Settings
 from itkm.data.evaluation import EvaluationImages, load_evaluation
@@ -94,7 +93,7 @@ def train_with_labels(encoder: Encoder, groups: list[Group], labels: list[Intege
         steps, batches = trainer.batches(groups, labels, seed=(settings.seed, STAGE, epoch))
         trainer.train()
         for number, step in enumerate(batches):
-            queries = step.split(normalize(trainer.encoder(step.pixels, step.scenario, step.group)[0], dim=1))
+            queries, _ = trainer.encode(step)
             losses = []
             for query, group, target, part, memory in zip(queries, groups, targets, step.parts, memories, strict=True):
                 for own in (memory, memories[group.other]):

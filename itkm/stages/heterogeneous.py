@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from scipy.sparse import csr_array
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from itkm.config import HeterogeneousSettings, Settings
 from itkm.data.training import TrainingImages
@@ -224,11 +223,8 @@ def train_epoch(
     trainer.train()
     sums = torch.zeros(len(LOSSES), device=trainer.device)
     for number, step in enumerate(progress(batches, total=steps, title=f"heterogeneous {epoch + 1}")):
-        features, projected = (
-            normalize(output, dim=1) for output in trainer.encoder(step.pixels, step.scenario, step.group)
-        )
-        queries = step.split(features)
-        parts = step_losses(queries, step.split(projected), step, groups, targets, options, scale=scale)
+        queries, projected = trainer.encode(step)
+        parts = step_losses(queries, projected, step, groups, targets, options, scale=scale)
         weights = parts.new_tensor([1.0, options.cluster_weight, options.instance_weight, options.text_weight])
         loss = parts @ weights
         trainer.step(loss, epoch=epoch, step=number, steps=steps)

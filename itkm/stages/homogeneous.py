@@ -9,7 +9,6 @@ import logging
 import time
 
 import torch
-from torch.nn.functional import normalize
 
 from itkm.config import Settings
 from itkm.files import write_csv
@@ -101,8 +100,7 @@ def train_epoch(
     trainer.train()
     total = 0.0
     for number, step in enumerate(progress(batches, total=steps, title=f"homogeneous {epoch + 1}")):
-        features, _ = trainer.encoder(step.pixels, step.scenario, step.group)
-        queries = step.split(normalize(features, dim=1))
+        queries, _ = trainer.encode(step)
         wanted = [target[part] for target, part in zip(targets, step.parts, strict=True)]
         loss = torch.stack(
             [

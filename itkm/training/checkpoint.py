@@ -12,6 +12,7 @@ import json
 import logging
 import pickle
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import torch
 from itkm.files import sha256, write_bytes
 
 ROOT = Path(".itkm/checkpoints")
+KEPT = 7 * 24 * 3600  # seconds that the state of an interrupted run with other settings or data is kept
 
 logger = logging.getLogger(__name__)
 
@@ -54,5 +56,8 @@ class Checkpoint:
         write_bytes(self._file, content.getvalue())
 
     def remove(self) -> None:
-        """Forgets the state, once the stage's outputs are written."""
+        """Forgets the state, once the stage's outputs are written, and states that nobody came back for."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        for other in ROOT.glob(f"{self.folder.name.rpartition('-')[0]}-*"):
+            if other.stat().st_mtime < time.time() - KEPT:
+                shutil.rmtree(other, ignore_errors=True)

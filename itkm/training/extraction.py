@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from itkm.models.clip import Clip
 from itkm.models.encoder import Encoder
+from itkm.training.runtime import mixed_precision
 
 
 def to_pixels(images: NDArray[np.uint8], device: torch.device) -> Tensor:
@@ -30,8 +31,9 @@ def extract(
     for start in range(0, len(images), batch):
         rows = slice(start, start + batch)
         groups = torch.from_numpy(group[rows]).to(device)
-        outputs = encoder(to_pixels(images[rows], device), torch.full_like(groups, scenario), groups)
-        features[rows], projected[rows] = (normalize(output, dim=1).cpu() for output in outputs)
+        with mixed_precision(device):
+            outputs = encoder(to_pixels(images[rows], device), torch.full_like(groups, scenario), groups)
+        features[rows], projected[rows] = (normalize(output.float(), dim=1).cpu() for output in outputs)
     return features, projected
 
 
@@ -43,5 +45,7 @@ def extract_frozen(clip: Clip, images: NDArray[np.uint8], *, batch: int = 128) -
     clip.eval()
     for start in range(0, len(images), batch):
         rows = slice(start, start + batch)
-        projected[rows] = normalize(clip.encode_image(to_pixels(images[rows], device))[1], dim=1).cpu()
+        with mixed_precision(device):
+            output = clip.encode_image(to_pixels(images[rows], device))[1]
+        projected[rows] = normalize(output.float(), dim=1).cpu()
     return projected

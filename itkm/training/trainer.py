@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from itkm.config import BatchSettings
 from itkm.models.encoder import Encoder
 from itkm.training.groups import Group, Integers, Step, joint_batches
 from itkm.training.optimisation import MovingAverage, learning_rate
-from itkm.training.runtime import numpy_generator, torch_generator
+from itkm.training.runtime import mixed_precision, numpy_generator, torch_generator
 
 CLIP_NORM = 5.0  # guards the first steps, when the memories are far from the features
 
@@ -52,6 +53,12 @@ class Trainer:
             for module in self.encoder.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
+
+    def encode(self, step: Step) -> tuple[list[Tensor], list[Tensor]]:
+        """Unit features [b, D] and unit projections [b, E] of each group's images of a batch, float32."""
+        with mixed_precision(self.device):
+            features, projected = self.encoder(step.pixels, step.scenario, step.group)
+        return step.split(normalize(features.float(), dim=1)), step.split(normalize(projected.float(), dim=1))
 
     def step(self, loss: Tensor, *, epoch: int, step: int, steps: int) -> None:
         """One update at `step` of `steps` of the epoch."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,13 @@ def test_finished_stage_forgets_its_state() -> None:
     checkpoint.save(make_state())
     checkpoint.remove()
     assert not checkpoint.folder.exists()
+
+
+def test_states_that_nobody_came_back_for_are_removed_after_a_week() -> None:
+    stale, recent, foreign = make(settings={"seed": 2}), make(settings={"seed": 3}), make("heterogeneous")
+    for checkpoint in (stale, recent, foreign):
+        checkpoint.save(make_state())
+    for checkpoint in (stale, foreign):
+        os.utime(checkpoint.folder, (0, 0))
+    make().remove()
+    assert [checkpoint.folder.exists() for checkpoint in (stale, recent, foreign)] == [False, True, True]
