@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
 
 
-def supervised_contrastive(anchors: Tensor, others: Tensor, labels: Tensor) -> Tensor:
+def supervised_contrastive(anchors: Tensor, others: Tensor, labels: Tensor, *, undecided: Tensor) -> Tensor:
     """Every other sample of the anchor's label is a positive [field: CLIP-ReID, stage 1].
 
     Called twice it is L_i2t (anchors are images) and L_t2i (anchors are texts).
@@ -14,9 +15,10 @@ def supervised_contrastive(anchors: Tensor, others: Tensor, labels: Tensor) -> T
     Args:
         anchors, others: [B, E], scaled so that their product is a logit; row i of both has label i.
         labels: int64 [B].
+        undecided: bool [B, B], pairs of different labels that may still be one person: neither positive nor negative.
     """
     positive = (labels[:, None] == labels[None, :]).to(anchors.dtype)
-    logs = log_softmax(anchors @ others.T, dim=1)
+    logs = log_softmax((anchors @ others.T).masked_fill(undecided, -torch.inf), dim=1).masked_fill(undecided, 0.0)
     return -((logs * positive).sum(dim=1) / positive.sum(dim=1)).mean()
 
 

@@ -2,12 +2,16 @@
 
 "A photo of a [X1]...[XM] person." L = L_i2t + L_t2i + w L_sep; only the tokens [X] receive gradients. The result, one
 text vector per cluster, is the offline text representation of Stage III.
+
+A cluster of the other group of the same scenario may be the same person, whom Stage III wants to find by the text: such
+pairs are no negatives. [ours; measured: docs/method.md]
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -32,15 +36,33 @@ SECTIONS = ("scenarios", "seed", "model", "prompts")
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """The clustered images of all scenarios, with clusters numbered through.
+
+    Attributes:
+        images: unit projections [N, E] of the frozen CLIP.
+        cluster: int64 [N], of each image.
+        scenario, group: int64 [C], of each cluster; the group is 0 or 1.
+        names: each (scenario, group) as `texts.safetensors` names it, with its number of clusters.
+    """
+
+    images: Tensor
+    cluster: Tensor
+    scenario: Tensor
+    group: Tensor
+    names: list[tuple[str, int]]
+
+
 def run(settings: Settings, layout: Layout) -> None:
     """Learns a prompt for every cluster of every (scenario, group) and writes `artifacts/prompts`."""
     options = settings.prompts
     device = resolve_device(settings.device)
-    images, cluster, scenario, names = load_clusters(settings, layout)
-    images, cluster, scenario = images.to(device), cluster.to(device), scenario.to(device)
+    clusters = load_clusters(settings, layout, device)
+    count = len(clusters.scenario)
     clip = load_clip(settings.model).to(device).eval().requires_grad_(False)
     generator = torch_generator(settings.seed, STAGE)
-    prompts = Prompts(clip.text, count=len(scenario), tokens=options.tokens, generator=generator).to(device)
+    prompts = Prompts(clip.text, count=count, tokens=options.tokens, generator=generator).to(device)
     optimiser = torch.optim.Adam(prompts.parameters(), lr=options.learning_rate)
     inputs = [path for name in settings.scenarios for path in (layout.features(name), layout.clusters(name))]
     checkpoint = open_checkpoint("prompts", settings, SECTIONS, layout, inputs)
@@ -51,8 +73,8 @@ def run(settings: Settings, layout: Layout) -> None:
         optimiser.load_state_dict(state["optimiser"])
         history, first = state["history"], state["epoch"]
     for epoch in range(first, options.epochs):
-        losses = train_epoch(clip, prompts, optimiser, images, cluster, scenario, settings, epoch)
-        between = between_scenarios(encode_clusters(clip, prompts, len(scenario)), scenario)
+        losses = train_epoch(clip, prompts, optimiser, clusters, settings, epoch)
+        between = between_scenarios(encode_clusters(clip, prompts, count), clusters.scenario)
         history.append({"epoch": epoch + 1, **losses, "between_scenarios": between})
         logger.info(
             "prompts %d/%d  loss %.3f  separation %.4f  mean cosine between scenarios %.3f",
@@ -66,19 +88,14 @@ def run(settings: Settings, layout: Layout) -> None:
                 "history": history,
             }
         )
-    save_texts(encode_clusters(clip, prompts, len(scenario)).cpu(), names, layout)
+    save_texts(encode_clusters(clip, prompts, count).cpu(), clusters.names, layout)
     write_csv(layout.prompts / "history.csv", history)
     checkpoint.remove()
 
 
-def load_clusters(settings: Settings, layout: Layout) -> tuple[Tensor, Tensor, Tensor, list[tuple[str, int]]]:
-    """The clustered images of all scenarios, with clusters numbered through.
-
-    Returns:
-        frozen unit projections [N, E], the cluster of each image int64 [N], the scenario of each cluster int64 [C], and
-        for each (scenario, group) its name in `texts.safetensors` with its number of clusters.
-    """
-    images, clusters, scenarios, names = [], [], [], []
+def load_clusters(settings: Settings, layout: Layout, device: torch.device) -> Clusters:
+    """What Stage I left: its clusters, and the frozen CLIP's view of their images."""
+    images, clusters, scenarios, groups, names = [], [], [], [], []
     offset = 0
     for number, scenario in enumerate(settings.scenarios):
         with np.load(layout.features(scenario), allow_pickle=False) as stored:
@@ -91,18 +108,23 @@ def load_clusters(settings: Settings, layout: Layout) -> tuple[Tensor, Tensor, T
             images.append(torch.from_numpy(frozen[rows]))
             clusters.append(torch.from_numpy(labels[rows] + offset))
             scenarios.append(torch.full((count,), number))
+            groups.append(torch.full((count,), half))
             names.append((f"{scenario}/{half}", count))
             offset += count
-    return torch.cat(images), torch.cat(clusters), torch.cat(scenarios), names
+    return Clusters(
+        images=torch.cat(images).to(device),
+        cluster=torch.cat(clusters).to(device),
+        scenario=torch.cat(scenarios).to(device),
+        group=torch.cat(groups).to(device),
+        names=names,
+    )
 
 
 def train_epoch(
     clip: Clip,
     prompts: Prompts,
     optimiser: torch.optim.Optimizer,
-    images: Tensor,
-    cluster: Tensor,
-    scenario: Tensor,
+    clusters: Clusters,
     settings: Settings,
     epoch: int,
 ) -> dict[str, float]:
@@ -110,16 +132,18 @@ def train_epoch(
     options = settings.prompts
     scale = clip.logit_scale.exp()
     sums = torch.zeros(4)
-    batches = list(shuffled(len(images), options.batch, torch_generator(settings.seed, STAGE, epoch)))
+    batches = list(shuffled(len(clusters.images), options.batch, torch_generator(settings.seed, STAGE, epoch)))
     for step, rows in enumerate(batches):
         factor = learning_rate((epoch + step / len(batches)) / options.epochs, warmup=options.warmup)
         optimiser.param_groups[0]["lr"] = options.learning_rate * factor
-        wanted, place = cluster[rows].unique(return_inverse=True)
+        wanted, place = clusters.cluster[rows].unique(return_inverse=True)
+        scenario, group = clusters.scenario[wanted], clusters.group[wanted]
+        undecided = (scenario[place, None] == scenario[place]) & (group[place, None] != group[place])
         texts = normalize(prompts(clip.text, wanted), dim=1)
-        seen, written = scale * images[rows], texts[place]
-        image_text = supervised_contrastive(seen, written, place)
-        text_image = supervised_contrastive(written, seen, place)
-        apart = separation(texts, scenario[wanted], margin=options.separation_margin)
+        seen, written = scale * clusters.images[rows], texts[place]
+        image_text = supervised_contrastive(seen, written, place, undecided=undecided)
+        text_image = supervised_contrastive(written, seen, place, undecided=undecided)
+        apart = separation(texts, scenario, margin=options.separation_margin)
         loss = image_text + text_image + options.separation_weight * apart
         optimiser.zero_grad()
         loss.backward()

@@ -16,11 +16,14 @@ def unit(rows: int, width: int, seed: int) -> Tensor:
     return normalize(values, dim=1)
 
 
-def contrastive_by_hand(anchors: Tensor, others: Tensor, labels: list[int]) -> float:
+NOTHING = torch.zeros(6, 6, dtype=torch.bool)
+
+
+def contrastive_by_hand(anchors: Tensor, others: Tensor, labels: list[int], undecided: Tensor = NOTHING) -> float:
     """CLIP-ReID's L_i2t (and, with exchanged arguments, L_t2i): the mean over the positives of each anchor."""
     total = 0.0
     for i, anchor in enumerate(anchors):
-        terms = [math.exp(float(anchor @ other)) for other in others]
+        terms = [math.exp(float(anchor @ other)) * (not undecided[i, j]) for j, other in enumerate(others)]
         positives = [j for j, label in enumerate(labels) if label == labels[i]]
         total -= sum(math.log(terms[j] / sum(terms)) for j in positives) / len(positives)
     return total / len(anchors)
@@ -30,14 +33,37 @@ def contrastive_by_hand(anchors: Tensor, others: Tensor, labels: list[int]) -> f
 def test_supervised_contrastive_in_both_directions(labels: list[int]) -> None:
     images, texts = 10 * unit(6, 5, 0), unit(6, 5, 1)
     for anchors, others in ((images, texts), (texts, images)):
-        loss = supervised_contrastive(anchors, others, torch.tensor(labels))
+        loss = supervised_contrastive(anchors, others, torch.tensor(labels), undecided=NOTHING)
         assert loss.item() == pytest.approx(contrastive_by_hand(anchors, others, labels), rel=1e-9)
 
 
 def test_the_two_directions_differ() -> None:
     images, texts, labels = 10 * unit(6, 5, 0), unit(6, 5, 1), torch.tensor([0, 1, 0, 2, 1, 0])
-    forth, back = supervised_contrastive(images, texts, labels), supervised_contrastive(texts, images, labels)
+    forth = supervised_contrastive(images, texts, labels, undecided=NOTHING)
+    back = supervised_contrastive(texts, images, labels, undecided=NOTHING)
     assert abs(float(forth - back)) > 1e-3
+
+
+def test_a_possible_match_is_neither_positive_nor_negative() -> None:
+    """Without a gradient to it, too: the loss must not push apart what Stage III wants to match."""
+    images, texts, labels = (10 * unit(6, 5, 0)).requires_grad_(), unit(6, 5, 1).requires_grad_(), [0, 1, 0, 2, 1, 3]
+    undecided = NOTHING.clone()
+    undecided[3, 5] = undecided[5, 3] = True
+    loss = supervised_contrastive(images, texts, torch.tensor(labels), undecided=undecided)
+    assert loss.item() == pytest.approx(
+        contrastive_by_hand(images.detach(), texts.detach(), labels, undecided), rel=1e-9
+    )
+    (gradient,) = torch.autograd.grad(loss, texts)
+    assert gradient.isfinite().all()
+    alone = [row for row in range(6) if row not in (3, 5)]
+    for kept, other in ((3, 5), (5, 3)):
+        changed = images.detach().clone()
+        changed[other] += 1.0
+        again = texts.detach().clone().requires_grad_()
+        moved = supervised_contrastive(changed, again, torch.tensor(labels), undecided=undecided)
+        (after,) = torch.autograd.grad(moved, again)
+        assert torch.allclose(after[kept], gradient[kept])
+        assert not torch.allclose(after[alone], gradient[alone])
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.4])

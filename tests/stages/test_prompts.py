@@ -45,16 +45,17 @@ def test_clusters_are_numbered_through_and_outliers_left_out(project: Layout) ->
     outliers = [np.flatnonzero((labels == 0) & (group == 1))[0], np.flatnonzero((labels == 1) & (group == 0))[0]]
     labels[outliers] = -1
     np.savez(project.clusters("cc"), labels=labels, group=group)
-    images, clusters, scenario, names = prompts.load_clusters(make_settings(project.root), project)
-    total = sum(count for _, count in names)
-    assert len(scenario) == total
-    assert sorted(set(clusters.tolist())) == list(range(total))
-    assert scenario.tolist() == sorted(scenario.tolist())
-    offset = sum(count for _, count in names[:3])
-    assert names[3][0] == "cc/1"
-    for cluster in range(names[3][1]):
+    found = prompts.load_clusters(make_settings(project.root), project, torch.device("cpu"))
+    total = sum(count for _, count in found.names)
+    assert len(found.scenario) == len(found.group) == total
+    assert sorted(set(found.cluster.tolist())) == list(range(total))
+    assert found.scenario.tolist() == sorted(found.scenario.tolist())
+    offset = sum(count for _, count in found.names[:3])
+    assert found.names[3][0] == "cc/1"
+    for cluster in range(found.names[3][1]):
         members = frozen[(group == 1) & (labels == cluster)]
-        assert (images[clusters == offset + cluster].numpy() == members).all()
+        assert (found.images[found.cluster == offset + cluster].numpy() == members).all()
+        assert found.group[offset + cluster] == 1
 
 
 @pytest.mark.parametrize(
