@@ -43,6 +43,26 @@ def cluster_similarity(
     return _cosines(means_a, means_b) + np.float32(text_weight) * _cosines(texts_a, texts_b)
 
 
+def whitened(means_a: Floats, means_b: Floats, *, share: float) -> tuple[Floats, Floats]:
+    """Cluster means in which the cues that differ most between all clusters no longer decide alone. [ours]
+
+    What varies most between persons, their clothes, dominates the cosine, though it may be what changes between the
+    groups. So the singular values s of all unit means become s^(1 - share): equal weights at 1, unchanged cosines at 0.
+
+    Args:
+        means_a: [A, D] mean features of the clusters of the first group, any norm.
+        means_b: [B, D] those of the second.
+        share: 0 to 1. At 1 noise weighs as much as anything: choose less.
+
+    Returns:
+        [A, K] and [B, K] float32, where K is the smaller of A + B and D.
+    """
+    means = np.concatenate([_units(means_a), _units(means_b)]).astype(np.float64)
+    left, singular, _ = np.linalg.svd(means, full_matrices=False)
+    scaled = (left * singular ** (1 - share)).astype(np.float32)
+    return scaled[: len(means_a)], scaled[len(means_a) :]
+
+
 def match_clusters(
     similarity: Floats, *, pairs: Literal["progressive", "mutual", "hungarian"] = "progressive"
 ) -> tuple[Partners, Partners]:
@@ -97,7 +117,9 @@ def _match_left_over(similarity: Floats, partners: Partners) -> None:
 
 def _cosines(rows_a: Floats, rows_b: Floats) -> Floats:
     """[A, B] float32 cosines; those of a zero row are 0."""
-    unit_a, unit_b = (
-        rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (rows_a, rows_b)
-    )
-    return np.asarray(unit_a @ unit_b.T, dtype=np.float32)
+    return np.asarray(_units(rows_a) @ _units(rows_b).T, dtype=np.float32)
+
+
+def _units(rows: Floats) -> Floats:
+    """Rows of norm 1; a zero row stays zero."""
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), dtype=np.float32)

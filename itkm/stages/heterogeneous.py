@@ -27,7 +27,7 @@ from itkm.losses.image_text import text_guided
 from itkm.losses.instance_nce import instance_nce
 from itkm.losses.memory import cluster_means, update_memory
 from itkm.losses.nce import cluster_nce
-from itkm.matching.clusters import cluster_similarity, match_clusters
+from itkm.matching.clusters import cluster_similarity, match_clusters, whitened
 from itkm.matching.instances import match_instances
 from itkm.matching.texts import cluster_texts, instance_texts
 from itkm.models.clip import load_clip
@@ -200,6 +200,8 @@ def match_group_clusters(
 ) -> Integers:
     """CHM: the partner in the other group of each cluster, by the similarity of their means and of their texts."""
     means = [cluster_means(features[own], torch.from_numpy(labels[own])).numpy() for own in pair]
+    if options.cluster_whitening:
+        means = list(whitened(*means, share=options.cluster_whitening))
     texts = [cluster_texts(offline[own].instances, labels[own]) for own in pair]
     similarity = cluster_similarity(*means, *texts, text_weight=options.cluster_text_weight)
     return match_clusters(similarity, pairs=options.cluster_pairs)[0]

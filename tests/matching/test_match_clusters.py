@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from itkm.errors import InputError
-from itkm.matching.clusters import cluster_similarity, match_clusters
+from itkm.matching.clusters import cluster_similarity, match_clusters, whitened
 
 SHAPES = [(1, 1), (4, 4), (3, 5), (5, 3), (2, 7), (7, 2), (1, 6), (6, 1), (3, 6), (6, 3), (0, 3), (3, 0), (0, 0)]
 
@@ -135,3 +135,33 @@ def test_means_without_texts_are_named() -> None:
 def test_similarities_that_are_not_finite_are_refused() -> None:
     with pytest.raises(InputError, match="finite"):
         match_clusters(np.array([[np.nan]], dtype=np.float32))
+
+
+def cosines(rows_a: np.ndarray, rows_b: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(rows_a, axis=1)[:, None] * np.linalg.norm(rows_b, axis=1)
+    return np.asarray(rows_a @ rows_b.T / norms)
+
+
+@pytest.mark.parametrize(("count_a", "count_b", "width"), [(5, 7, 40), (7, 5, 6), (1, 1, 3)])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 1.0])
+def test_whitening_is_that_of_the_covariance(count_a: int, count_b: int, width: int, share: float) -> None:
+    """By the textbook: means times C^(-share / 2), C their second moment, on the directions that they span."""
+    rng = np.random.default_rng(count_a)
+    means = rng.normal(size=(count_a + count_b, width)) * np.linspace(3, 0.3, width)
+    units = means / np.linalg.norm(means, axis=1, keepdims=True)
+    values, vectors = np.linalg.eigh(units.T @ units)
+    spanned = values > 1e-10 * values.max()
+    textbook = units @ (vectors[:, spanned] * values[spanned] ** (-share / 2))
+    found = whitened(means[:count_a].astype(np.float32), means[count_a:].astype(np.float32), share=share)
+    assert np.allclose(cosines(*found), cosines(textbook[:count_a], textbook[count_a:]), atol=1e-4)
+
+
+def test_whitening_finds_a_person_in_another_coat() -> None:
+    """A strong cue that changes hides a weak one that stays; the right share of whitening turns them round."""
+    rng = np.random.default_rng(0)
+    body = rng.normal(size=(40, 12))
+    coats = rng.normal(size=(2, 40, 4))
+    means = [np.concatenate([4 * coat, 1.0 * body], axis=1).astype(np.float32) for coat in coats]
+    right = [(cosines(*pair).argmax(axis=1) == np.arange(40)).mean() for pair in (means, whitened(*means, share=0.8))]
+    assert right[0] < 0.3
+    assert right[1] > 2 * right[0]

@@ -53,7 +53,7 @@ def test_equals_the_intersection_of_sets(
     monkeypatch: pytest.MonkeyPatch, make: Make, count: int, others: int, clusters: int, k: int, block: int
 ) -> None:
     monkeypatch.setattr(instances, "_BLOCK_ENTRIES", block)
-    monkeypatch.setattr(neighbours, "_BLOCK_ENTRIES", block)
+    monkeypatch.setattr(neighbours, "_TILE", block)
     generator = np.random.default_rng(count + k)
     texts_of_clusters = make(clusters, generator)
     sides = (
