@@ -4,7 +4,7 @@ VENV   ?= .venv
 # What `make demo` installs; on a machine with a GPU: make demo EXTRAS=gpu,ops UV_FLAGS=--torch-backend=auto
 EXTRAS ?= cpu,ops
 # What `make test` and `make lint` need beside it.
-TEST_EXTRAS ?= dev,render
+TEST_EXTRAS ?= dev,render,formats
 
 # pip's find-links (a folder of wheels on this machine, or nothing) handed on to uv, which does not read pip's config.
 export UV_FIND_LINKS ?= $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))

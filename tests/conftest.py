@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", DO_NOT_TRACK="1", MLFLOW_DISABLE_TELEMETRY="true", HF_HUB_OFFLINE="1")
@@ -42,3 +43,14 @@ def write_crops(tmp_path: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
     return folder
+
+
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    """For tests that call the command, which sends its messages to stderr: puts back what it changes."""
+    root, ours = logging.getLogger(), logging.getLogger("itkm")
+    handlers, level, own = root.handlers[:], root.level, ours.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    ours.setLevel(own)

@@ -47,9 +47,12 @@ def import_(
 ) -> None:
     """Read a data set and write its manifest and tar shards.
 
+    Type the same command again if it was cut off: it goes on where it was. Once all is there, it changes nothing.
+
     \b
     Examples:
       itkm data import market1501 Market-1501-v15.09.15 --scenario cr --out data/cr
+      itkm data import regdb RegDB --trial 3 --scenario vi --out data/vi
       itkm data import folder crops --group day=cam1,cam2 --group night=cam3 --scenario mine --out data/mine
       itkm data import manifest crops/list.csv --scenario mine --out data/mine
     """
@@ -63,7 +66,8 @@ def import_(
     click.echo(f"  groups: {_counts(summary.per_group)}\n  splits: {_counts(summary.per_split)}")
     if summary.skipped:
         click.echo(f"  skipped: {summary.skipped} unreadable images")
-    click.echo(f"Next: `itkm data check {out}`, name {scenario} in `scenarios` of params.yaml, and `dvc repro`.")
+    trained = f"name {scenario} in `scenarios` of params.yaml, and `dvc repro`"
+    click.echo(f"Next: `itkm data check {out}`, {trained if len(summary.per_group) > 1 else 'and `itkm embed`'}.")
 
 
 def _progress_bar(images: Sequence[SourceImage]) -> Sequence[SourceImage]:
@@ -88,7 +92,14 @@ def formats() -> None:
     from itkm.data.importers import FORMATS
 
     for name, form in FORMATS.items():
-        click.echo(f"{name}\n  {form.description}\n  layout: {form.layout}\n  licence: {form.licence}")
+        click.echo(f"{name}\n  {form.description}\n  layout:  {form.layout}\n  licence: {form.licence}")
+        if form.trials > 1:
+            click.echo(f"  trials:  1 to {form.trials}, by --trial")
+        if form.groups == 1:
+            click.echo("  groups:  one; to embed, search and score, not to train on")
+        elif not form.own_groups:
+            click.echo("  groups:  by --group")
+        click.echo()
 
 
 @data.command()

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from itkm.data.groups import order_groups
+from itkm.data.groups import name_groups
 from itkm.data.images import decode
 from itkm.data.manifest import name_image, name_rows, read_manifest
 from itkm.data.shards import ShardReader, unlisted_shards
@@ -91,12 +91,18 @@ def check_scenario(frame: pd.DataFrame, folder: Path) -> list[Finding]:
 
 
 def check_groups(frame: pd.DataFrame, folder: Path) -> list[Finding]:
-    """Two groups, and enough training images in each."""
+    """Two groups, and enough training images in each; or one group, which cannot be trained on."""
     train = frame[frame["split"] == "train"]
     try:
-        names = order_groups(", ".join(frame["scenario"].unique()), frame["group"], file=folder)
+        names = name_groups(", ".join(frame["scenario"].unique()), frame["group"], file=folder)
     except InputError as error:
         return [Finding("error", "groups", str(error))]
+    if len(names) == 1:
+        message = (
+            f"one group ({names[0]!r}): this can be embedded, searched and scored, but training needs two. To train, "
+            "import it with --group twice, where the format takes it, or take a set of two groups."
+        )
+        return [Finding("warning", "groups", message)]
     counts = {name: int((train["group"] == name).sum()) for name in names}
     return [
         Finding(
@@ -111,11 +117,12 @@ def check_groups(frame: pd.DataFrame, folder: Path) -> list[Finding]:
 
 
 def check_cameras(frame: pd.DataFrame) -> list[Finding]:
-    """At least two cameras: re-identification is between cameras."""
+    """At least two cameras: re-identification is between cameras. One group, which nobody trains on, may have one."""
     names = sorted(frame["camera"].unique())
     if len(names) >= 2:
         return []
-    return [Finding("error", "cameras", f"one camera ({names[0]}), expected at least two. Name the cameras apart.")]
+    severity: Severity = "warning" if frame["group"].nunique() == 1 else "error"
+    return [Finding(severity, "cameras", f"one camera ({names[0]}), expected at least two. Name the cameras apart.")]
 
 
 def check_paths(frame: pd.DataFrame) -> list[Finding]:
@@ -165,8 +172,13 @@ def check_identities(frame: pd.DataFrame) -> list[Finding]:
 
 
 def check_positives(frame: pd.DataFrame) -> list[Finding]:
-    """Every query has a gallery image of the same person under another camera or in the other group."""
+    """Every query has a gallery image of the same person under another camera or in the other group.
+
+    A gallery with captions needs no query: the captions ask.
+    """
     query, gallery = frame[frame["split"] == "query"], frame[frame["split"] == "gallery"]
+    if query.empty and (gallery["caption"] != "").any():
+        return []
     if query.empty or gallery.empty:
         message = f"{len(query)} query and {len(gallery)} gallery images: this scenario cannot be evaluated."
         if query.empty and gallery.empty:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from itkm.data.groups import codes, only_scenario, order_groups
+from itkm.data.groups import codes, name_groups, only_scenario
 from itkm.data.images import load_images
 from itkm.data.manifest import COLUMNS, SPLITS, read_table
 
@@ -20,18 +22,20 @@ class EvaluationImages:
 
     Attributes:
         paths: str [N], member names.
+        source: str [N], the files' own names, whose order seeded draws go by; the member name where unknown.
         scenario: the scenario of all images.
         group: int64 [N], 0 or 1, the place in `group_names`.
-        camera: int64 [N], the place in `camera_names`.
+        camera: int64 [N], the published number of the camera, see `camera_numbers`.
         images: uint8 [N, 3, height, width], RGB.
         person: int64 [N], -1 unknown, 0 distractor.
         clothes: int64 [N], -1 unknown.
         split: str [N], one of `SPLITS`.
-        group_names: names of group 0 and group 1.
+        group_names: names of group 0 and group 1, or of the only group there is.
         camera_names: names of the cameras of the whole table, sorted.
     """
 
     paths: npt.NDArray[np.str_]
+    source: npt.NDArray[np.str_]
     scenario: str
     group: npt.NDArray[np.int64]
     camera: npt.NDArray[np.int64]
@@ -39,7 +43,7 @@ class EvaluationImages:
     person: npt.NDArray[np.int64]
     clothes: npt.NDArray[np.int64]
     split: npt.NDArray[np.str_]
-    group_names: tuple[str, str]
+    group_names: tuple[str, ...]
     camera_names: tuple[str, ...]
 
 
@@ -57,18 +61,20 @@ def load_evaluation(
         workers: threads that decode.
 
     Raises:
-        InputError: a bad table, several scenarios, not two groups, or an unreadable image.
+        InputError: a bad table, several scenarios, more than two groups, or an unreadable image.
     """
     everything = read_table(table, COLUMNS)
     scenario = only_scenario(everything["scenario"], file=table)
-    group_names = order_groups(scenario, everything["group"], file=table)
+    group_names = name_groups(scenario, everything["group"], file=table)
     camera_names = tuple(sorted(everything["camera"].unique()))
-    rows = everything[everything["split"].isin(list(splits))]
+    chosen = everything["split"].isin(list(splits)).to_numpy()
+    rows = everything[chosen]
     return EvaluationImages(
         paths=rows["path"].to_numpy(dtype=np.str_),
+        source=np.where(rows["source"] == "", rows["path"], rows["source"]).astype(np.str_),
         scenario=scenario,
         group=codes(rows["group"], group_names),
-        camera=codes(rows["camera"], camera_names),
+        camera=camera_numbers(everything["camera"])[chosen],
         images=load_images(rows, data, height=height, width=width, workers=workers),
         person=rows["person"].to_numpy(dtype=np.int64),
         clothes=rows["clothes"].to_numpy(dtype=np.int64),
@@ -76,3 +82,20 @@ def load_evaluation(
         group_names=group_names,
         camera_names=camera_names,
     )
+
+
+def camera_numbers(names: pd.Series[str]) -> npt.NDArray[np.int64]:
+    """The number by which a protocol knows each image's camera, int64 [N].
+
+    The digits that end a camera's name, where all names of the table end in digits and these are distinct (`c1`,
+    `cam06`); else the place of the name in the sorted list, from 1 (`A`, `B`, `C`).
+
+    Args:
+        names: the column `camera` of a whole table.
+    """
+    distinct = sorted(names.unique())
+    endings = [re.search(r"[0-9]+$", name) for name in distinct]
+    numbers = [int(ending[0]) for ending in endings if ending is not None]
+    if len(set(numbers)) != len(distinct) or max(numbers, default=0) > np.iinfo(np.int64).max:
+        numbers = list(range(1, len(distinct) + 1))
+    return np.array(numbers, dtype=np.int64)[codes(names, tuple(distinct))]

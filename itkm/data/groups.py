@@ -1,4 +1,4 @@
-"""The two groups of a scenario: which name is group 0, which is group 1."""
+"""The groups of a scenario: which name is group 0, which is group 1. Training needs both; reading may find one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GROUP_ORDER: dict[str, tuple[str, str]] = {
 
 
 def order_groups(scenario: str, found: Iterable[str], *, file: Path) -> tuple[str, str]:
-    """The names of group 0 and group 1: in the order of `GROUP_ORDER` where it knows them, else sorted.
+    """The names of group 0 and group 1, for training: in the order of `GROUP_ORDER` where it knows them, else sorted.
 
     Args:
         scenario: name of the scenario.
@@ -31,14 +31,25 @@ def order_groups(scenario: str, found: Iterable[str], *, file: Path) -> tuple[st
     """
     names = sorted(set(found))
     if len(names) != 2:
+        readable = " As it is, it can be embedded, searched and scored, but not trained on." if len(names) == 1 else ""
         raise InputError(
             f"{file}: scenario {scenario!r} has {len(names)} group(s) ({', '.join(names) or 'none'}), expected exactly "
-            "two. Import it with two groups, for instance --group high=cam1,cam2 --group low=cam3."
+            f"two. Import it with two groups, for instance --group high=cam1,cam2 --group low=cam3.{readable}"
         )
     known = GROUP_ORDER.get(scenario)
     if known is not None and sorted(known) == names:
         return known
     return names[0], names[1]
+
+
+def name_groups(scenario: str, found: Iterable[str], *, file: Path) -> tuple[str, ...]:
+    """The names of the groups, for reading: the one there is, or two as `order_groups` orders them.
+
+    Raises:
+        InputError: no group, or more than two.
+    """
+    names = set(found)
+    return tuple(names) if len(names) == 1 else order_groups(scenario, names, file=file)
 
 
 def codes(values: pd.Series[str], names: tuple[str, ...]) -> npt.NDArray[np.int64]:

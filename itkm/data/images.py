@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,9 @@ MAX_PIXELS = 25_000_000
 MIN_SIDE = 8
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 _BLOCK = 64  # images a task: large enough that the pool costs nothing, small enough that threads finish together
+
+Encoded = tuple[str, Callable[[], bytes]]
+"""An image that is not yet read: what errors call it, and what gives its file's content."""
 
 
 def decode(content: bytes, *, name: str) -> Image.Image:
@@ -51,8 +56,6 @@ def load_images(
 ) -> npt.NDArray[np.uint8]:
     """Decodes and resizes the images of a table, in its order.
 
-    The aspect ratio is not kept: a person crop is squashed to the model's shape, never cut.
-
     Args:
         table: [N] rows with the columns `shard` and `path`; errors name `source` too where it is a column.
         folder: the folder of the scenario, to which `shard` is relative.
@@ -66,20 +69,41 @@ def load_images(
     Raises:
         InputError: a shard or member is missing, or an image cannot be decoded.
     """
+    return decode_all(packed_images(table, folder), height=height, width=width, workers=workers)
+
+
+def packed_images(table: pd.DataFrame, folder: Path) -> list[Encoded]:
+    """The images of a table's rows, not yet read; see `load_images`."""
     reader = ShardReader(folder)
     sources = table["source"] if "source" in table else [""] * len(table)
-    places = list(zip(table["shard"], table["path"], sources, strict=True))
-    images = np.empty((len(places), 3, height, width), dtype=np.uint8)
+    return [
+        (f"{folder / shard}: {name_image(path, source)}", partial(reader.read, shard, path))
+        for shard, path, source in zip(table["shard"], table["path"], sources, strict=True)
+    ]
+
+
+def decode_all(images: Sequence[Encoded], *, height: int, width: int, workers: int = 2) -> npt.NDArray[np.uint8]:
+    """Decodes and resizes images, in their order.
+
+    The aspect ratio is not kept: a person crop is squashed to the model's shape, never cut.
+
+    Returns:
+        uint8 [N, 3, height, width], RGB.
+
+    Raises:
+        InputError: an image cannot be read or decoded.
+    """
+    pixels = np.empty((len(images), 3, height, width), dtype=np.uint8)
 
     def fill(start: int) -> None:
-        for index, (shard, path, source) in enumerate(places[start : start + _BLOCK], start):
-            image = decode(reader.read(shard, path), name=f"{folder / shard}: {name_image(path, source)}")
-            images[index] = np.asarray(squash(image, height=height, width=width)).transpose(2, 0, 1)
+        for index, (name, read) in enumerate(images[start : start + _BLOCK], start):
+            image = decode(read(), name=name)
+            pixels[index] = np.asarray(squash(image, height=height, width=width)).transpose(2, 0, 1)
 
     with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(fill, range(0, len(places), _BLOCK)):
+        for _ in pool.map(fill, range(0, len(images), _BLOCK)):
             pass
-    return images
+    return pixels
 
 
 def squash(image: Image.Image, *, height: int, width: int) -> Image.Image:

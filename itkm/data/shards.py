@@ -8,8 +8,9 @@ import io
 import os
 import tarfile
 import threading
+import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,7 @@ from itkm.files import replacing
 
 MAX_MEMBER_BYTES = 64 * 2**20
 MAX_MEMBERS = 500_000
+SHARD_IMAGES = 20_000  # of one camera; about as many go into each of several shards where it has more
 DIGITS = 16  # of the SHA-256 in a member's name
 SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png"}  # by how the content starts
 
@@ -144,9 +146,6 @@ def index_shard(file: Path) -> dict[str, Place]:
 def write_scenario(images: Iterable[tuple[Mapping[str, object], bytes]], folder: Path) -> pd.DataFrame:
     """Writes the shards and the manifest of one scenario: one shard per camera, members and rows in the order given.
 
-    Here, and nowhere else, members are named: `<camera>/<first 16 hex digits of the content's SHA-256><suffix>`, with
-    `-1`, `-2` before the suffix where that is taken. Names of files may tell the person; these cannot.
-
     Nothing is put in place before every image has been taken; the manifest comes last. The same images give the same
     bytes.
 
@@ -168,43 +167,103 @@ def write_scenario(images: Iterable[tuple[Mapping[str, object], bytes]], folder:
     with contextlib.ExitStack() as stack:
         temporary = stack.enter_context(replacing(manifest))  # entered first, therefore put in place last
         for fields, content in images:
-            row = _row(fields, content, number=len(rows), taken=taken)
-            if row.shard not in writers:
-                writers[row.shard] = stack.enter_context(ShardWriter(folder / row.shard))
-            try:
-                writers[row.shard].add(row.path, content)
-            except InputError as error:
-                raise InputError(f"{row.source}, packed as {error}") from error
-            rows.append(row.model_dump())
-        if not rows:
-            raise InputError(f"{folder}: no image to write. Expected at least one.")
-        frame = validated(pd.DataFrame(rows, columns=list(COLUMNS)), COLUMNS, file=manifest)
+            row = valid_row(fields, number=len(rows))
+            camera = str(row["camera"])
+            if camera not in writers:
+                writers[camera] = stack.enter_context(ShardWriter(folder / shard_file(camera)))
+            rows.append(pack(row, content, writers[camera], place=camera, taken=taken))
+        frame = manifest_of(rows, file=manifest)
         frame.to_parquet(temporary, index=False)
     return frame
 
 
+def valid_row(fields: Mapping[str, object], *, number: int) -> dict[str, object]:
+    """A row of the manifest whose `path` and `shard` are yet to be set.
+
+    Args:
+        fields: its other columns.
+        number: the image's, for errors.
+
+    Raises:
+        InputError: it breaks the schema.
+    """
+    try:
+        return Row.model_validate({**fields, "path": "unnamed", "shard": "unnamed.tar"}).model_dump()
+    except ValidationError as error:
+        where = f"image {number} ({fields.get('source')!r})"
+        raise InputError(f"{where}: {describe(error)}. Rename or correct it.") from error
+
+
+def pack(
+    row: Mapping[str, object], content: bytes, shard: ShardWriter, *, place: str, taken: Counter[str]
+) -> dict[str, object]:
+    """Adds an image to a shard under a name that tells no person, and returns its whole row.
+
+    Here, and nowhere else, members are named: `<place>/<first 16 hex digits of the content's SHA-256><suffix>`, with
+    `-1`, `-2` before the suffix where that is taken. Names of files may tell the person; these cannot.
+
+    Args:
+        row: as `valid_row` returns it.
+        content: the image file.
+        shard: the writer of `shard_file(place)`.
+        place: the camera, or its part where it has several shards.
+        taken: counts the images of each name; the same for all images of a place.
+
+    Raises:
+        InputError: the content is too large.
+    """
+    stem = f"{place}/{hashlib.sha256(content).hexdigest()[:DIGITS]}"
+    copy = f"-{taken[stem]}" if taken[stem] else ""
+    taken[stem] += 1
+    path = f"{stem}{copy}{suffix_of(content)}"
+    try:
+        shard.add(path, content)
+    except InputError as error:
+        raise InputError(f"{row['source']}, packed as {error}") from error
+    return {**row, "path": path, "shard": shard_file(place)}
+
+
+def places(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """The place of each image: its camera, or a part of it where it has more than `SHARD_IMAGES`.
+
+    Parts are drawn by a checksum of the source: images are listed person by person, and a part that were a run of that
+    list would tell which images may show one person.
+    """
+    parts = {camera: -(-count // SHARD_IMAGES) for camera, count in Counter(row["camera"] for row in rows).items()}
+    return [
+        str(row["camera"])
+        if parts[row["camera"]] == 1
+        else f"{row['camera']}/{zlib.crc32(str(row['source']).encode()) % parts[row['camera']]}"
+        for row in rows
+    ]
+
+
+def shard_file(place: str) -> str:
+    """The shard of a place, relative to the manifest."""
+    return f"shards/{place}.tar"
+
+
+def manifest_of(rows: Sequence[Mapping[str, object]], *, file: Path) -> pd.DataFrame:
+    """The manifest of these rows, as `read_manifest` returns it.
+
+    Raises:
+        InputError: no row, or one that breaks the schema.
+    """
+    if not rows:
+        raise InputError(f"{file.parent}: no image to write. Expected at least one.")
+    return validated(pd.DataFrame(rows, columns=list(COLUMNS)), COLUMNS, file=file)
+
+
 def unlisted_shards(folder: Path, named: Collection[str]) -> list[str]:
-    """The shards below `folder` that are not in `named`; temporary files of a running import are left out."""
-    present = (file.relative_to(folder).as_posix() for file in folder.rglob("[!.]*.tar"))
-    return sorted(set(present) - set(named))
+    """The shards below `folder` that are not in `named`; what is hidden, as of a running import, is left out."""
+    present = (file.relative_to(folder) for file in folder.rglob("*.tar"))
+    shown = {file.as_posix() for file in present if not any(part.startswith(".") for part in file.parts)}
+    return sorted(shown - set(named))
 
 
 def suffix_of(content: bytes) -> str:
     """The suffix of a JPEG or PNG file, told by its content; empty for any other."""
     return next((suffix for start, suffix in SUFFIXES.items() if content.startswith(start)), "")
-
-
-def _row(fields: Mapping[str, object], content: bytes, *, number: int, taken: Counter[str]) -> Row:
-    """The row with `path` and `shard`; `taken` counts the images of each stem."""
-    try:
-        row = Row.model_validate({**fields, "path": "unnamed", "shard": "unnamed.tar"})
-    except ValidationError as error:
-        where = f"image {number} ({fields.get('source')!r})"
-        raise InputError(f"{where}: {describe(error)}. Rename or correct it.") from error
-    stem = f"{row.camera}/{hashlib.sha256(content).hexdigest()[:DIGITS]}"
-    copy = f"-{taken[stem]}" if taken[stem] else ""
-    taken[stem] += 1
-    return row.model_copy(update={"path": f"{stem}{copy}{suffix_of(content)}", "shard": f"shards/{row.camera}.tar"})
 
 
 def _require_plain(member: tarfile.TarInfo, *, file: Path, index: Mapping[str, Place]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
-from itkm.data.groups import order_groups
+from itkm.data.groups import name_groups
 from itkm.data.images import decode, squash
 from itkm.data.manifest import name_image, read_manifest
 from itkm.data.shards import ShardReader
@@ -21,7 +21,7 @@ GAP = 4
 
 
 def contact_sheet(folder: Path, *, rows: int = 6, seed: int = 0) -> Image.Image:
-    """Draws a scenario: below each other its two groups, a title each, then one line of random images a camera.
+    """Draws a scenario: below each other its groups, a title each, then one line of random images a camera.
 
     Args:
         folder: holds `manifest.parquet` and the shards.
@@ -29,14 +29,14 @@ def contact_sheet(folder: Path, *, rows: int = 6, seed: int = 0) -> Image.Image:
         seed: of the random choice; the same seed gives the same sheet.
 
     Raises:
-        InputError: no usable manifest, not two groups, or an unreadable image.
+        InputError: no usable manifest, more than two groups, or an unreadable image.
     """
     frame = read_manifest(folder)
     scenario = str(frame["scenario"].iloc[0])
     random = np.random.default_rng(seed)
     reader = ShardReader(folder)
     strips: list[Image.Image] = []
-    for group in order_groups(scenario, frame["group"], file=folder):
+    for group in name_groups(scenario, frame["group"], file=folder):
         members = frame[frame["group"] == group]
         cameras = sorted(members["camera"].unique())
         chosen = sorted(random.permutation(cameras)[:rows])

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from itkm.data.shards import write_scenario
+from trees import market1501
 
 MakeImage = Callable[..., bytes]
 MakeRow = Callable[..., dict[str, Any]]
@@ -84,20 +85,4 @@ def sound(tmp_path: Path) -> tuple[Path, pd.DataFrame]:
 @pytest.fixture
 def market(tmp_path: Path) -> Path:
     """A tree of Market-1501's shape with a few images."""
-    root = tmp_path / "Market-1501-v15.09.15"
-    names = {
-        "bounding_box_train": ["0002_c1s1_000451_03.jpg", "0002_c6s1_000551_01.jpg", "0007_c3s3_077419_03.jpg"],
-        "query": ["0001_c1s1_001051_00.jpg", "0003_c6s3_075694_00.jpg"],
-        "bounding_box_test": [
-            "-1_c1s1_000401_03.jpg",
-            "0000_c1s1_000151_01.jpg",
-            "0001_c2s1_000301_00.jpg",
-            "0003_c1s6_015971_02.jpg",
-        ],
-    }
-    for folder, files in names.items():
-        (root / folder).mkdir(parents=True)
-        (root / folder / "Thumbs.db").write_bytes(b"not an image")
-        for file in files:
-            (root / folder / file).write_bytes(encode(int(file.split("_")[2]), form="JPEG"))
-    return root
+    return market1501(tmp_path)

@@ -78,6 +78,28 @@ def test_three_groups(sound: Sound) -> None:
     assert "3 group(s)" in only(folder, "groups").message
 
 
+def test_one_group_is_worth_a_warning(sound: Sound) -> None:
+    folder, frame = sound
+    rewrite(folder, frame[frame["group"] == "visible"].assign(split="train", camera="v0"))
+    findings = check_dataset(folder)
+    assert [(finding.severity, finding.rule) for finding in findings] == [
+        ("warning", "groups"),
+        ("warning", "cameras"),
+        ("warning", "evaluation"),
+    ]
+    assert "one group ('visible')" in findings[0].message
+
+
+def test_a_gallery_with_captions_needs_no_query(sound: Sound) -> None:
+    folder, frame = sound
+    kept = frame[(frame["split"] != "query") & (frame["group"] == "visible")]
+    rewrite(folder, kept.assign(caption="a person in red"))
+    assert only(folder, "groups").severity == "warning"
+    rewrite(folder, kept)
+    findings = {finding.rule: finding for finding in check_dataset(folder)}
+    assert findings["evaluation"].severity == "error"
+
+
 @pytest.mark.parametrize(("kept", "severity"), [(63, "warning"), (0, "error")])
 def test_too_few_training_images(sound: Sound, kept: int, severity: str) -> None:
     folder, frame = sound

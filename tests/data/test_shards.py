@@ -221,7 +221,7 @@ def test_a_reader_survives_a_fork(tmp_path: Path, make_row: MakeRow) -> None:
 
 
 def test_unlisted_shards_leave_out_temporary_files(tmp_path: Path) -> None:
-    for name in ("shards/a.tar", "feeds/c1/day.tar", "shards/.a.tar.x.tar"):
+    for name in ("shards/a.tar", "feeds/c1/day.tar", "shards/.a.tar.x.tar", ".itkm/import/shards/b.tar"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert unlisted_shards(tmp_path, {"shards/a.tar"}) == ["feeds/c1/day.tar"]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from itkm.data.manifest import write_manifest
 from itkm.data.shards import write_scenario
 from itkm.data.show import CELL, GAP, TITLE_HEIGHT, contact_sheet
 from itkm.errors import InputError
@@ -26,6 +27,13 @@ def test_the_sheet_has_a_line_for_each_camera_up_to_the_limit(sound: Sound, rows
     cameras = sum(min(rows, count) for count in frame.groupby("group")["camera"].nunique())
     assert sheet.height == 2 * TITLE_HEIGHT + cameras * (CELL[1] + GAP)
     assert cameras <= lines
+
+
+def test_one_group_has_one_title(sound: Sound) -> None:
+    folder, frame = sound
+    write_manifest(frame.assign(group="visible"), folder)
+    sheet = contact_sheet(folder, rows=6)
+    assert sheet.height == TITLE_HEIGHT + frame["camera"].nunique() * (CELL[1] + GAP)
 
 
 def test_the_same_seed_gives_the_same_sheet(sound: Sound) -> None:

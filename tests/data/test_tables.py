@@ -12,7 +12,7 @@ import pytest
 
 import itkm.data.training
 from itkm.data.evaluation import load_evaluation
-from itkm.data.groups import order_groups
+from itkm.data.groups import name_groups, order_groups
 from itkm.data.images import load_images
 from itkm.data.manifest import COLUMNS, write_manifest
 from itkm.data.training import TRAINING_COLUMNS, TrainingImages, load_training, split_tables
@@ -102,7 +102,7 @@ def test_evaluation_images_keep_labels_in_order(sound: Sound, tables: tuple[Path
     assert loaded.paths.tolist() == wanted["path"].tolist()
     assert loaded.person.tolist() == wanted["person"].tolist()
     assert loaded.split.tolist() == wanted["split"].tolist()
-    assert [loaded.camera_names[code] for code in loaded.camera] == wanted["camera"].tolist()
+    assert [loaded.camera_names[number - 1] for number in loaded.camera] == wanted["camera"].tolist()
     assert len(load_evaluation(tables[1], folder, height=32, width=16).paths) == len(frame)
 
 
@@ -130,6 +130,28 @@ def test_the_order_of_groups(scenario: str, found: list[str], order: tuple[str, 
 def test_other_than_two_groups_is_an_error_with_a_remedy(found: list[str]) -> None:
     with pytest.raises(InputError, match=r"scenario 'vi' has \d group.*expected exactly two.*--group"):
         order_groups("vi", found, file=Path("x"))
+
+
+@pytest.mark.parametrize(
+    ("found", "names"), [(["visible", "visible"], ("visible",)), (["infrared", "visible"], ("visible", "infrared"))]
+)
+def test_one_group_can_be_read(found: list[str], names: tuple[str, ...]) -> None:
+    assert name_groups("vi", found, file=Path("x")) == names
+    for wrong in ([], ["a", "b", "c"]):
+        with pytest.raises(InputError, match=r"\d group.*expected exactly two"):
+            name_groups("vi", wrong, file=Path("x"))
+
+
+def test_a_set_of_one_group_is_evaluated_but_not_trained_on(sound: Sound, tmp_path: Path) -> None:
+    folder, frame = sound
+    train, evaluation = split_tables(frame.assign(group="visible"))
+    train.to_parquet(tmp_path / "t.parquet", index=False)
+    evaluation.to_parquet(tmp_path / "e.parquet", index=False)
+    loaded = load_evaluation(tmp_path / "e.parquet", folder, height=32, width=16)
+    assert loaded.group_names == ("visible",)
+    assert set(loaded.group) == {0}
+    with pytest.raises(InputError, match=r"1 group\(s\) \(visible\), expected exactly two.*scored, but not trained on"):
+        load_training(tmp_path / "t.parquet", folder, height=32, width=16)
 
 
 def test_two_scenarios_in_one_table_are_refused(sound: Sound, tmp_path: Path) -> None:

@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image
 
-from itkm.data.groups import order_groups
+from itkm.data.groups import name_groups, order_groups
 from itkm.data.images import decode
-from itkm.data.importers import folder, market1501, table
+from itkm.data.importers import (
+    caviar,
+    cuhk03,
+    cuhk03_np,
+    cuhk_pedes,
+    folder,
+    icfg_pedes,
+    llcm,
+    ltcc,
+    luperson,
+    market1501,
+    mlr_cuhk03,
+    mlr_market1501,
+    mlr_viper,
+    msmt17,
+    prcc,
+    regdb,
+    rstp_reid,
+    synth_pedes,
+    sysu_mm01,
+    table,
+    vc_clothes,
+)
+from itkm.data.importers.journal import Journal, Packed, listing_key
 from itkm.data.importers.source import Format, Request, SourceImage, parse_groups
-from itkm.data.manifest import RENDERED
-from itkm.data.shards import suffix_of, unlisted_shards, write_scenario
+from itkm.data.manifest import RENDERED, read_manifest
+from itkm.data.shards import places, suffix_of, unlisted_shards, valid_row
 from itkm.errors import InputError
 from itkm.files import require_space
 
@@ -32,6 +56,26 @@ FORMATS: dict[str, Format] = {
         folder.FORMAT,
         table.FORMAT,
         market1501.FORMAT,
+        msmt17.FORMAT,
+        sysu_mm01.FORMAT,
+        regdb.FORMAT,
+        llcm.FORMAT,
+        prcc.FORMAT,
+        ltcc.FORMAT,
+        vc_clothes.FORMAT,
+        cuhk03.FORMAT,
+        cuhk03.DETECTED,
+        cuhk03_np.FORMAT,
+        cuhk03_np.DETECTED,
+        mlr_cuhk03.FORMAT,
+        mlr_viper.FORMAT,
+        mlr_market1501.FORMAT,
+        caviar.FORMAT,
+        cuhk_pedes.FORMAT,
+        icfg_pedes.FORMAT,
+        rstp_reid.FORMAT,
+        synth_pedes.FORMAT,
+        luperson.FORMAT,
     )
 }
 
@@ -59,38 +103,42 @@ class ImportSummary:
 def import_dataset(format_name: str, request: Request, *, out: Path, progress: Progress = iter) -> ImportSummary:
     """Packs a data set into manifest and tar shards; the same source gives the same bytes again.
 
+    An import that was killed goes on after the shards that it had finished; one that is complete changes nothing.
+
     Args:
         format_name: a key of `FORMATS`.
         request: what to import.
         out: gets `manifest.parquet` and `shards/`.
-        progress: wraps the loop over the images, for a progress bar.
+        progress: wraps the loop over the images that are yet to be packed, for a progress bar.
 
     Raises:
-        InputError: unknown format or trial, unusable source, not two groups, too little space, or (unless partial is
-            allowed) unreadable images: all of the first 10 are named. Nothing is left in `out` then.
+        InputError: unknown format or trial, unusable source, wrong groups, too little space, or (unless partial is
+            allowed) unreadable images: the first 10 are named. Nothing is left in `out` then.
     """
     form = _format(format_name)
-    source = request.source
-    if not (source.is_file() if form.source_is_file else source.is_dir()):
-        kind = "file" if form.source_is_file else "folder"
-        raise InputError(f"{source}: no such {kind}. Expected {form.layout}.")
-    if not 1 <= request.trial <= form.trials:
-        raise InputError(f"--trial {request.trial}: {format_name} has trials 1 to {form.trials}. Choose one of these.")
+    _require_fitting(form, request)
     listing = form.read(request)
-    order_groups(request.scenario, (str(image.row["group"]) for image in listing.images), file=source)
-    files = (image.file for image in listing.images if image.read is None)
-    copies = (file.stat().st_size + TAR_OVERHEAD for file in files if file.is_file())  # others are named later
-    require_space(out, sum(copies))
-    faults: list[str] = []
-    frame = write_scenario(_contents(progress(listing.images), faults, allow_partial=request.allow_partial), out)
+    require_groups = order_groups if form.groups == 2 else name_groups
+    require_groups(request.scenario, (str(image.row["group"]) for image in listing.images), file=request.source)
+    journal = Journal(out, key=listing_key(listing.images, allow_partial=request.allow_partial))
+    warnings = list(listing.warnings)
+    if not journal.is_complete():
+        if not journal.resume():
+            warnings.append(f"{out}: an import that was cut off here had other images or options, and was not resumed.")
+        try:
+            _import(listing.images, journal, out=out, allow_partial=request.allow_partial, progress=progress)
+        except InputError:
+            journal.discard()
+            raise
+    frame = read_manifest(out)
     return ImportSummary(
         images=len(frame),
         persons=int(frame.loc[frame["person"] > 0, "person"].nunique()),
         cameras=int(frame["camera"].nunique()),
         per_split={str(name): int(count) for name, count in frame["split"].value_counts().items()},
         per_group={str(name): int(count) for name, count in frame["group"].value_counts().items()},
-        skipped=len(faults),
-        warnings=(*listing.warnings, *faults[:MAX_FAULTS], *_left_over(out, set(frame["shard"]))),
+        skipped=len(journal.faults),
+        warnings=(*warnings, *journal.faults[:MAX_FAULTS], *_left_over(out, set(frame["shard"]))),
     )
 
 
@@ -102,26 +150,59 @@ def _format(name: str) -> Format:
     return FORMATS[name]
 
 
-def _contents(
-    images: Iterable[SourceImage], faults: list[str], *, allow_partial: bool
-) -> Iterator[tuple[Mapping[str, object], bytes]]:
-    """Row and content of each readable image; the others go to `faults` and, unless partial is allowed, are raised."""
+def _require_fitting(form: Format, request: Request) -> None:
+    """Refuses what a format cannot do, before it is asked to."""
+    source = request.source
+    if not (source.is_file() if form.source_is_file else source.is_dir()):
+        kind = "file" if form.source_is_file else "folder"
+        raise InputError(f"{source}: no such {kind}. Expected {form.layout}.")
+    if not 1 <= request.trial <= form.trials:
+        raise InputError(f"--trial {request.trial}: {form.name} has trials 1 to {form.trials}. Choose one of these.")
+    if form.own_groups and request.groups:
+        raise InputError(f"--group: {form.name} says itself which group an image is of. Leave the option out.")
+
+
+def _import(
+    images: Sequence[SourceImage], journal: Journal, *, out: Path, allow_partial: bool, progress: Progress
+) -> None:
+    """Packs the images that the journal lacks, a shard at a time, and completes it."""
+    missing: dict[str, list[int]] = {}
+    rows = [valid_row(image.row, number=number) for number, image in enumerate(images)]
+    for number, place in enumerate(places(rows)):
+        if not journal.has(place):
+            missing.setdefault(place, []).append(number)
+    numbers = [number for listed in missing.values() for number in listed]
+    pending = [replace(images[number], row=rows[number]) for number in numbers]
+    files = (image.file for image in pending if image.read is None)
+    copies = (file.stat().st_size + TAR_OVERHEAD for file in files if file.is_file())  # others are named later
+    require_space(out, sum(copies))
+    packed = zip(numbers, _packed(progress(pending), allow_partial=allow_partial), strict=True)
+    for place, listed in missing.items():
+        journal.write(place, islice(packed, len(listed)))
+    if journal.faults and not allow_partial:
+        raise _unreadable(journal.faults)
+    journal.complete()
+
+
+def _packed(images: Iterable[SourceImage], *, allow_partial: bool) -> Iterator[Packed]:
+    """Each image, or why it cannot be read; gives up at the tenth of these unless partial is allowed."""
+    faults: list[str] = []
     for image in images:
         try:
-            packed = _pack(image)
+            yield _pack(image)
         except InputError as error:
             faults.append(str(error))
             if len(faults) == MAX_FAULTS and not allow_partial:
-                break
-        else:
-            yield packed
-    if faults and not allow_partial:
-        raise InputError(
-            "\n".join(faults) + "\nReplace or remove these, or skip what cannot be read with --allow-partial."
-        )
+                raise _unreadable(faults) from error
+            yield faults[-1]
 
 
-def _pack(image: SourceImage) -> tuple[Mapping[str, object], bytes]:
+def _unreadable(faults: Sequence[str]) -> InputError:
+    remedy = "Replace or remove these, or skip what cannot be read with --allow-partial."
+    return InputError("\n".join([*faults[:MAX_FAULTS], remedy]))
+
+
+def _pack(image: SourceImage) -> Packed:
     try:
         content = image.read() if image.read else image.file.read_bytes()
     except OSError as error:

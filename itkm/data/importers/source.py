@@ -69,6 +69,8 @@ class Format:
         read: lists the images of a source of this format, without decoding them.
         trials: how many divisions of the identities there are.
         source_is_file: whether the source is a file rather than a folder.
+        groups: how many groups its images form.
+        own_groups: whether it says itself which group an image is of, so that --group is refused.
     """
 
     name: str
@@ -78,6 +80,8 @@ class Format:
     read: Callable[[Request], Listing]
     trials: int = 1
     source_is_file: bool = False
+    groups: int = 2
+    own_groups: bool = False
 
 
 # An image of which nothing else is known is one to train on.
@@ -156,6 +160,46 @@ def folder_with(source: Path, wanted: Sequence[str]) -> Path:
         f"{source}: expected {', '.join(wanted)} in it, {', '.join(missing)} not found. Give the unpacked data set's "
         "folder."
     )
+
+
+def outfit_number(person: int, clothes: int) -> int:
+    """A number that no other outfit has, where a set counts the clothes of each person anew (up to 999)."""
+    return person * 1000 + clothes
+
+
+def read_ids(file: Path) -> list[int]:
+    """The identities of a file such as "1,2,5", sorted.
+
+    Raises:
+        InputError: anything else in it.
+    """
+    try:
+        return sorted({int(word) for word in file.read_text(encoding="utf-8").split(",")})
+    except ValueError as error:
+        raise InputError(
+            f"{file}: {error}. Expected identities with commas between them, such as 1,2,5; get the file again."
+        ) from error
+
+
+def read_list(file: Path) -> Iterator[tuple[str, int]]:
+    """Image and label of each line "image label".
+
+    Raises:
+        InputError: a line of another kind; names it.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not a text file ({error}). Get the file again.") from error
+    for number, line in enumerate(lines, start=1):
+        image, _, label = line.strip().rpartition(" ")
+        if image and label.isdecimal():
+            yield image.strip(), int(label)
+        elif line.strip():
+            raise InputError(
+                f"{file} line {number}: {line!r}, expected an image and its label such as 'folder/0001.jpg 7'. Correct "
+                "the line or get the file again."
+            )
 
 
 def image_files(folder: Path, *, root: Path) -> Iterator[Path]:

@@ -33,12 +33,9 @@ def list_table(request: Request) -> Listing:
     """Lists the images that a `.csv` or `.parquet` file names.
 
     Raises:
-        InputError: unreadable table, missing or unknown columns, or rows that break the schema (names the first 10), or
-            groups, which the table itself has to name.
+        InputError: unreadable table, missing or unknown columns, or rows that break the schema (names the first 10).
     """
     source = request.source
-    if request.groups:
-        raise InputError(f"{source}: --group is given, but the table has a column 'group'. Leave the option out.")
     lines = _csv_lines(source) if source.suffix.lower() == ".csv" else _parquet_lines(source)
     images: list[SourceImage] = []
     faults: list[str] = []
@@ -128,4 +125,5 @@ FORMAT = Format(
     licence="your own",
     read=list_table,
     source_is_file=True,
+    own_groups=True,
 )
