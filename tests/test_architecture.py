@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "losses": FLOOR,
     "labelling": FLOOR,
     "matching": {"labelling", *FLOOR},  # nearest neighbours
-    "evaluation": FLOOR,
+    "evaluation": {"labelling", *FLOOR},  # re-ranking
     "models": {"data", *FLOOR},
     "config": {"models", "labelling", "data", *FLOOR},
     "training": BELOW_STAGES - {"training", "evaluation"},
@@ -35,13 +35,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracking": {"config", *FLOOR},
     "stages": {"report", "tracking", *BELOW_STAGES},
     "pretrain": BELOW_STAGES,
-    "cli": {"stages", "pretrain", "report", *BELOW_STAGES},
+    "retrieval": {"report", "training", "models", "evaluation", "data", *FLOOR},
+    "cli": {"stages", "pretrain", "retrieval", "report", *BELOW_STAGES},
     "__main__": {"cli"},
 }
 """Which other rooms a room may import."""
 
 TRAINING_STAGES = ("homogeneous", "extract", "cluster", "prompts", "heterogeneous")
-OPTIONAL = ("dvc", "prefect", "mlflow", "great_expectations", "faiss", "hdbscan")
+OPTIONAL = ("dvc", "prefect", "mlflow", "great_expectations", "faiss", "hdbscan", "h5py", "lmdb")
 
 
 def room(module: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import subprocess
 import sys
@@ -26,15 +25,7 @@ HEAVY = ("torch", "numpy", "pandas", "pydantic", "PIL", "open_clip", "sklearn", 
 
 Usage = namedtuple("Usage", "total used free")
 
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    root, ours = logging.getLogger(), logging.getLogger("itkm")
-    handlers, level, own = root.handlers[:], root.level, ours.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    ours.setLevel(own)
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 
 @pytest.fixture

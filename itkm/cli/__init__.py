@@ -14,8 +14,12 @@ import click
 
 from itkm import __version__
 from itkm.cli.data import data
+from itkm.cli.embed import embed
+from itkm.cli.label import label
 from itkm.cli.pipeline import result, run
 from itkm.cli.pretrain import pretrain
+from itkm.cli.score import score
+from itkm.cli.search import search
 from itkm.errors import ItkmError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -84,5 +88,5 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (data, run, result, pretrain):
+for command in (data, run, result, embed, label, score, search, pretrain):
     cli.add_command(command)

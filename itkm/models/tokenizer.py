@@ -39,8 +39,17 @@ class WordTokenizer:
         self.vocab_size = len(self.words) + 4
 
     def encode(self, text: str) -> list[int]:
-        """The numbers of the words of `text`; letters, digits and inner hyphens make a word."""
-        return [self._index.get(word, self.UNKNOWN) for word in re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", text.lower())]
+        """The numbers of the words of `text`."""
+        return [self._index.get(word, self.UNKNOWN) for word in self._split(text)]
+
+    def unknown(self, text: str) -> list[str]:
+        """The words of `text` that are not in the vocabulary."""
+        return [word for word in self._split(text) if word not in self._index]
+
+    @staticmethod
+    def _split(text: str) -> list[str]:
+        """Letters, digits and inner hyphens make a word."""
+        return re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", text.lower())
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:

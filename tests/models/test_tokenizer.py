@@ -10,6 +10,7 @@ TOKENIZER = WordTokenizer(["a", "photo", "t-shirt", "red"], context_length=6)
 def test_words_become_their_numbers_and_unknown_words_share_one() -> None:
     assert TOKENIZER.encode("A RED, t-shirt; blue (green)!") == [2, 5, 4, 1, 1]
     assert TOKENIZER.encode("") == []
+    assert TOKENIZER.unknown("A RED, t-shirt; blue (green)!") == ["blue", "green"]
 
 
 def test_rows_begin_with_start_end_with_the_highest_number_and_are_padded() -> None:

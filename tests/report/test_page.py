@@ -3,13 +3,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from browser import CHROMIUM, measure
 from itkm.config import Settings
 from itkm.data.manifest import COLUMNS, read_table
 from itkm.report.page import Report, build_page
@@ -19,7 +18,6 @@ from itkm.stages.layout import Layout
 from itkm.stages.report import collect_pictures, read_histories, run
 
 SECTIONS = ("result", "curves", "lists", "clusters", "matches", "settings", "versions")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 VOID = {"meta", "img", "br", "line", "circle", "path", "link", "input"}
 
 
@@ -188,30 +186,7 @@ def test_pictures_shrink_to_the_budget(
     assert "pictures take" in caplog.text
 
 
-PROBE = """<script>addEventListener("load", () => {
-const all = [...document.querySelectorAll("main *")].filter(own => !own.closest(".scroll, details"));
-const out = all.filter(own => own.getBoundingClientRect().right > innerWidth + 1).length;
-const broken = [...document.images].filter(own => !own.naturalWidth).length;
-const scroll = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-parent.postMessage([innerWidth, scroll, out, broken].join(" "), "*") })</script></body>"""
-FRAME = """<!doctype html><title>waiting</title><script>onmessage = sent => { document.title = sent.data }</script>
-<iframe src="page.html" style="width: {width}px; height: 900px; border: 0"></iframe>"""
-
-
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_page_fits_the_window_in_chromium(page: str, tmp_path: Path, width: int) -> None:
-    """In a copy of the page, a script (which the page itself forbids) measures that nothing sticks out to the right.
-
-    The copy lies in a frame, as Chromium's own window is never narrower than 500 pixels.
-    """
-    copy = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page).replace("</body>", PROBE)
-    (tmp_path / "page.html").write_text(copy, encoding="utf-8")
-    (tmp_path / "frame.html").write_text(FRAME.replace("{width}", str(width)), encoding="utf-8")
-    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,1000"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom"]
-    command += [(tmp_path / "frame.html").as_uri()]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
-    measured = re.search(r"<title>([^<]*)</title>", answer)
-    assert measured
-    assert measured[1] == f"{width} 0 0 0"
+    assert measure(page, tmp_path, width=width) == f"{width} 0 0 0"
