@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from itkm.data.render.settings import RenderSettings
 from itkm.errors import InputError
@@ -85,6 +86,9 @@ class HeterogeneousSettings(BatchSettings):
         default="progressive", description="which pairs of clusters CHM trusts"
     )
     cluster_text_weight: float = Field(default=1.0, ge=0, description="weight of the texts' similarity in CHM")
+    cluster_whitening: float = Field(
+        default=0.0, ge=0, le=1, description="share of the whitening of cluster means in CHM, 1 = all cues weigh alike"
+    )
     instance_weight: float = Field(default=0.25, ge=0, description="weight of L_ihm")
     instance_neighbours: int = Field(
         default=20, ge=1, description="k, neighbours that image and text must share in IHM"
@@ -94,26 +98,53 @@ class HeterogeneousSettings(BatchSettings):
     label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="label smoothing of L_text")
 
 
+PROTOCOL_NAMES = (
+    *("cross-group", "market1501", "msmt17", "sysu-all", "sysu-all-multi", "sysu-indoor", "sysu-indoor-multi"),
+    *("regdb", "llcm", "prcc", "prcc-single", "prcc-same", "prcc-single-same", "ltcc", "ltcc-cc", "ltcc-sc"),
+    *("vc-clothes", "vc-clothes-cc", "vc-clothes-sc", "mlr-single-shot", "caviar", "text"),
+)
+"""Those of `itkm.evaluation.protocols`, which the settings must not import: training reads settings, and no label."""
+
+
 class EvaluateSettings(Section):
     """The evaluation of the three models."""
 
     split: Literal["test", "validation"] = Field(
         default="test", description="identities that are scored: choose settings on validation, publish test"
     )
-    protocol: Literal["cross-group", "market1501"] = Field(default="cross-group", description="named protocol")
+    protocol: str | dict[str, str] = Field(
+        default="cross-group", description="named protocol, or one for each scenario such as {vi: sysu-all, cc: prcc}"
+    )
+
+    @field_validator("protocol")
+    @classmethod
+    def _known(cls, protocol: str | dict[str, str]) -> str | dict[str, str]:
+        for name in protocol.values() if isinstance(protocol, dict) else [protocol]:
+            if name not in PROTOCOL_NAMES:
+                raise ValueError(f"protocol {name!r} is not known; {_nearest(name, PROTOCOL_NAMES, 'names')}")
+        return protocol
+
+    def protocol_of(self, scenario: str) -> str:
+        """The name of the protocol that scores a scenario."""
+        return self.protocol if isinstance(self.protocol, str) else self.protocol[scenario]
 
 
 class PretrainSettings(Section):
     """The alignment that makes the demo's CLIP; no stage reads it."""
 
-    steps: int = Field(default=1200, ge=1, description="steps of the alignment")
+    steps: int = Field(default=1800, ge=1, description="steps of the alignment")
     batch: int = Field(default=128, ge=8, description="image-caption pairs a step")
     grey: float = Field(
         default=0.25, ge=0, le=1, description="share of the visible images that are greyed, without colour words"
     )
+    stable: float = Field(
+        default=0.5, ge=0, le=1, description="share of the captions that name only what survives a change of clothes"
+    )
     tower_rate: float = Field(default=6e-4, gt=0, description="learning rate of the ImageNet weights, AdamW")
     new_rate: float = Field(default=1.5e-3, gt=0, description="learning rate of everything else, AdamW")
-    attribute_weight: float = Field(default=0.5, ge=0, description="weight of the attribute heads' cross-entropy")
+    attribute_weight: float = Field(
+        default=0.75, ge=0, description="weight of the attributes' cross-entropies, by head and by prompt"
+    )
     true_label_epochs: int = Field(default=8, ge=1, description="epochs of the gate's training with true labels")
 
 
@@ -139,6 +170,16 @@ class Settings(Section):
             raise ValueError("each scenario is named once")
         return names
 
+    @model_validator(mode="after")
+    def _each_scored(self) -> Self:
+        protocol = self.evaluate.protocol
+        if isinstance(protocol, dict) and set(protocol) != set(self.scenarios):
+            raise ValueError(
+                f"evaluate.protocol names the scenarios {', '.join(protocol) or 'none'}; expected one name for each of "
+                f"{', '.join(self.scenarios)}"
+            )
+        return self
+
 
 def read_settings(path: Path) -> Settings:
     """Reads and checks params.yaml.
@@ -162,12 +203,16 @@ def read_settings(path: Path) -> Settings:
 def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
     name = ".".join(str(part) for part in location)
     if kind != "extra_forbidden":
-        return f"{name}: {message}."
+        sentence = message if message.endswith(("?", ".")) else f"{message}."
+        return f"{name}: {sentence}" if name else sentence
     model: type[BaseModel] = Settings
     for part in location[:-1]:
         inner = model.model_fields[str(part)].annotation
         assert isinstance(inner, type) and issubclass(inner, BaseModel)
         model = inner
-    near = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
-    known = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(model.model_fields)}."
-    return f"{name}: unknown parameter; {known}"
+    return f"{name}: unknown parameter; {_nearest(str(location[-1]), model.model_fields, 'keys')}"
+
+
+def _nearest(name: str, known: Iterable[str], what: str) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known {what} are {', '.join(known)}."

@@ -45,6 +45,18 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
         ("scenarios: [a]\nprompts: {epochs: 0}\n", r"prompts\.epochs: .*greater than or equal to 1"),
         ("scenarios: [a]\nprompts: 3\n", r"prompts: .*valid dictionary"),
         ("scenarios: [a]\nevaluate: {split: train}\n", r"evaluate\.split: .*'test' or 'validation'"),
+        (
+            "scenarios: [a]\nevaluate: {protocol: sysu_all}\n",
+            r"evaluate\.protocol: .*'sysu_all' is not known; did you mean 'sysu-all'\?$",
+        ),
+        (
+            "scenarios: [a]\nevaluate: {protocol: {a: zzz}}\n",
+            r"evaluate\.protocol: .*'zzz' is not known; known names are cross-group, market1501",
+        ),
+        (
+            "scenarios: [a, b]\nevaluate: {protocol: {a: prcc, c: ltcc}}\n",
+            r"params\.yaml: .*evaluate\.protocol names the scenarios a, c; expected one name for each of a, b\.",
+        ),
         ("scenarios: [a]\ndevice: gpu\n", r"device: "),
         ("scenarios: [a, b, a]\n", r"scenarios: .*each scenario is named once"),
         ("scenarios: []\n", r"scenarios: .*at least 1"),
@@ -59,6 +71,14 @@ def test_a_mistake_is_named_with_its_remedy(tmp_path: Path, text: str, said: str
     message = refusal(tmp_path, text)
     assert re.search(said, message)
     assert str(tmp_path / "params.yaml") in message
+
+
+def test_a_protocol_is_of_all_scenarios_or_of_each(tmp_path: Path) -> None:
+    one = read_settings(write(tmp_path, "scenarios: [vi, cc]\nevaluate: {protocol: text}\n")).evaluate
+    assert [one.protocol_of(scenario) for scenario in ("vi", "cc")] == ["text", "text"]
+    each = "scenarios: [vi, cc]\nevaluate: {protocol: {vi: sysu-all, cc: prcc}}\n"
+    evaluate = read_settings(write(tmp_path, each)).evaluate
+    assert [evaluate.protocol_of(scenario) for scenario in ("vi", "cc")] == ["sysu-all", "prcc"]
 
 
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:

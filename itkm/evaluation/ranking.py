@@ -1,20 +1,34 @@
 """CMC, mAP and mINP by counting.
 
 All three depend only on the ranks of the few positives, and a rank is the number of gallery images that are closer: no
-sort of the gallery and no Q x G index matrix. Similarities are computed a block of queries at a time.
+sort of the gallery and no Q x G index matrix. Similarities come a block of queries at a time; a gallery that is drawn
+is a selection of their columns, so that nothing is compared twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from itkm.errors import InputError
 from itkm.evaluation.features import FeatureSet
-from itkm.evaluation.protocols import CMC_LENGTH, Protocol, Ranking
+from itkm.evaluation.protocols import Protocol
+from itkm.evaluation.ranks import Shown, View, chance_of_rank1, look, persons_before, ranks_of_positives
+from itkm.evaluation.similarity import Similarity as Similarity
+from itkm.evaluation.similarity import cosine
+from itkm.evaluation.verification import OperatingPoint, PairTally
+
+Integers = NDArray[np.int64]
+
+CMC_LENGTH = 20
+"""CMC is kept for ranks 1 to 20, the longest that the field prints."""
+
+Compare = Callable[[FeatureSet, FeatureSet], Similarity]
+"""(queries, gallery) to their similarity."""
 
 _BLOCK_ENTRIES = 4_000_000
 """Similarities held at once: 16 MB of float32, whatever the number of queries."""
@@ -24,16 +38,23 @@ _BLOCK_ENTRIES = 4_000_000
 class Scores:
     """What a protocol says about features; fractions of 1.
 
+    Where galleries are drawn, each number is the mean over the draws.
+
     Attributes:
         protocol: its name.
-        queries: all queries given.
+        queries: the queries that the protocol asks with.
         skipped: those of them without a valid positive; they enter no mean.
         gallery: gallery images that were ranked (those of unknown persons are not).
         cmc: [20] probability of a hit within each rank.
         mAP: mean average precision, in the step form.
         mINP: mean inverse negative penalty, positives / rank of the last one.
-        average_precision: [queries] NaN where skipped; in the order of the queries.
-        first_rank: [queries] rank of the best positive from 1, 0 where skipped.
+        average_precision: [Q] NaN where skipped or not asked; in the order of all queries given.
+        first_rank: [Q] rank of the best positive from 1, 0 where skipped or not asked.
+        trials: how many galleries were drawn; 1 where none was.
+        deviation: standard deviation over the draws of those of rank1, mAP and mINP that rank what was drawn.
+        rank1_closed_form: the mean of rank-1 over every possible draw; None where no single images are drawn.
+        verification: thresholds for "are these two the same person?"; empty where not asked for.
+        reverse: the scores with query and gallery exchanged, where the protocol is published both ways.
     """
 
     protocol: str
@@ -44,7 +65,12 @@ class Scores:
     mAP: float  # noqa: N815 - the field writes it so, and users read it in the JSON
     mINP: float  # noqa: N815
     average_precision: NDArray[np.float64]
-    first_rank: NDArray[np.int64]
+    first_rank: NDArray[np.float64]
+    trials: int
+    deviation: dict[str, float]
+    rank1_closed_form: float | None
+    verification: tuple[OperatingPoint, ...]
+    reverse: Scores | None = None
 
     @property
     def rank1(self) -> float:
@@ -66,9 +92,12 @@ class Scores:
         """Probability of a hit within rank 20."""
         return float(self.cmc[19])
 
-    def as_dict(self) -> dict[str, str | int | float]:
-        """The object that `itkm score --json` prints and `reports/metrics.json` holds."""
-        return {
+    def as_dict(self) -> dict[str, object]:
+        """The object that `itkm score --json` prints and `reports/metrics.json` holds.
+
+        Keys about draws, verification and the reverse are there only where the scores have them.
+        """
+        always = {
             "protocol": self.protocol,
             "queries": self.queries,
             "skipped": self.skipped,
@@ -80,94 +109,194 @@ class Scores:
             "mAP": self.mAP,
             "mINP": self.mINP,
         }
+        drawn = {"trials": self.trials, "deviation": self.deviation} if self.deviation else {}
+        closed = {} if self.rank1_closed_form is None else {"rank1_closed_form": self.rank1_closed_form}
+        points = {"verification": [asdict(point) for point in self.verification]} if self.verification else {}
+        reverse = {"reverse": self.reverse.as_dict()} if self.reverse else {}
+        return {**always, **drawn, **closed, **points, **reverse}
 
 
-def score(query: FeatureSet, gallery: FeatureSet, protocol: Protocol) -> Scores:
-    """Ranks the gallery for every query by cosine and scores the ranks.
+def score(
+    query: FeatureSet,
+    gallery: FeatureSet,
+    protocol: Protocol,
+    *,
+    similarity: Similarity | None = None,
+    verification: bool = False,
+) -> Scores:
+    """Ranks the gallery for every query and scores the ranks.
 
     A gallery smaller than rank 20 is fine. Ties are broken by gallery index, so results do not depend on a sort.
 
+    Args:
+        query: [Q] images or texts that ask.
+        gallery: [G] images.
+        protocol: who asks, what is shown, and how it counts.
+        similarity: (start, stop) of the queries to their similarities [stop - start, G]; None takes the cosine.
+        verification: whether to look for thresholds, over all pairs of what asks and what is shown that are not junk.
+
     Raises:
-        InputError: features of different length, or no query with a valid positive.
+        InputError: features of different length or without direction, labels that the protocol needs and that are not
+            there, nobody who asks, nothing that is shown, or no query with a valid positive.
     """
-    if query.features.shape[1] != gallery.features.shape[1]:
+    asking, candidates = protocol.asking(query), protocol.shown(gallery)
+    compare = similarity or cosine(query, gallery)
+    whole = Shown.of(gallery, candidates)
+    drawn = [Shown.of(gallery, rows) for rows in protocol.draw(gallery, candidates)] if protocol.draw else [whole]
+    trials = [RankTally(shown, len(query), count_persons=protocol.count_persons) for shown in drawn]
+    everything = RankTally(whole, len(query)) if protocol.precision_of_all else None
+    chances = ChanceTally(whole, len(query)) if protocol.single_shot else None
+    pairs = PairTally(whole, len(asking)) if verification else None
+    further = [tally for tally in (everything, chances, pairs) if tally is not None]
+    for rows, block in _blocks(compare, asking, queries=len(query), gallery=len(gallery)):
+        view = None
+        for tally in (*trials, *further):
+            if view is None or view.shown is not tally.shown:
+                view = look(block, rows, query, gallery, protocol, tally.shown)
+            tally.add(rows, view)
+    return _summary(protocol, asking, trials, [everything] if everything else trials, chances, pairs)
+
+
+def score_as_published(
+    query: FeatureSet,
+    gallery: FeatureSet,
+    protocol: Protocol,
+    *,
+    compare: Compare | None = None,
+    verification: bool = False,
+) -> Scores:
+    """The scores of `score`, with those of the reverse direction where the protocol is published both ways.
+
+    Args:
+        query, gallery, protocol, verification: as for `score`.
+        compare: makes the similarity of each direction; None takes the cosine.
+
+    Raises:
+        InputError: as `score` in either direction.
+    """
+    scores = [
+        score(asking, shown, protocol, similarity=compare and compare(asking, shown), verification=verification)
+        for asking, shown in ((query, gallery), (gallery, query))[: 1 + protocol.both_ways]
+    ]
+    return replace(scores[0], reverse=scores[1]) if protocol.both_ways else scores[0]
+
+
+class RankTally:
+    """What the ranks of one gallery say of each query.
+
+    Attributes:
+        shown: the gallery.
+        precision: [Q] average precision, NaN where there is no valid positive.
+        penalty: [Q] positives / rank of the last one, likewise.
+        first: [Q] rank of the best positive, likewise.
+        hit: [Q] the rank by which CMC counts, likewise: `first`, or the same among persons.
+    """
+
+    def __init__(self, shown: Shown, queries: int, *, count_persons: bool = False) -> None:
+        self.shown = shown
+        self.precision, self.penalty, self.first, self.hit = np.full((4, queries), np.nan)
+        self._count_persons = count_persons
+
+    def add(self, rows: Integers, view: View) -> None:
+        """Enters the queries of one view."""
+        asking, starts, counts = np.unique(view.asking[view.positive], return_index=True, return_counts=True)
+        if not asking.size:
+            return
+        ranks = ranks_of_positives(view)
+        hits = np.arange(1, len(ranks) + 1) - np.repeat(starts, counts)
+        scored = rows[asking]
+        self.precision[scored] = np.add.reduceat(hits / ranks, starts) / counts
+        self.penalty[scored] = counts / ranks[starts + counts - 1]
+        self.first[scored] = self.hit[scored] = ranks[starts]
+        if self._count_persons:
+            self.hit[scored] = 1 + persons_before(view, asking, view.columns[view.positive][starts])
+
+
+class ChanceTally:
+    """Rank-1 over every possible draw of one image a person: `rank1` [Q], NaN where there is no valid positive."""
+
+    def __init__(self, shown: Shown, queries: int) -> None:
+        self.shown = shown
+        self.rank1 = np.full(queries, np.nan)
+
+    def add(self, rows: Integers, view: View) -> None:
+        """Enters the queries of one view."""
+        asking, starts = np.unique(view.asking[view.positive], return_index=True)
+        columns = np.split(view.columns[view.positive], starts[1:])
+        for row, positives in zip(asking, columns, strict=False):
+            self.rank1[rows[row]] = chance_of_rank1(view, row, positives)
+
+
+def _blocks(
+    compare: Similarity, asking: Integers, *, queries: int, gallery: int
+) -> Iterator[tuple[Integers, NDArray[np.float32]]]:
+    """(rows of queries that ask, their similarities with the whole gallery), a block after the other."""
+    size = max(1, _BLOCK_ENTRIES // gallery)
+    for start in range(0, queries, size):
+        stop = min(start + size, queries)
+        rows = asking[(asking >= start) & (asking < stop)]
+        if rows.size:
+            block = compare(start, stop)
+            yield rows, block if len(rows) == stop - start else block[rows - start]
+
+
+def _summary(
+    protocol: Protocol,
+    asking: Integers,
+    trials: Sequence[RankTally],
+    precise: Sequence[RankTally],
+    chances: ChanceTally | None,
+    pairs: PairTally | None,
+) -> Scores:
+    """The means over the queries, and over the draws.
+
+    Args:
+        protocol: the rules.
+        asking: rows of the queries that ask.
+        trials: the galleries that CMC ranks.
+        precise: those that mAP and mINP rank.
+        chances: rank-1 in closed form, where the protocol has one.
+        pairs: the pairs of the verification, where asked for.
+    """
+    average_precision = _mean_of_draws([own.precision for own in precise])
+    scored = int(np.count_nonzero(~np.isnan(average_precision)))
+    hits = [own.hit[~np.isnan(own.hit)] for own in trials]
+    if not scored or not any(own.size for own in hits):
         raise InputError(
-            f"query features have {query.features.shape[1]} values and gallery features {gallery.features.shape[1]}: "
-            "extract both with the same model."
+            f"protocol {protocol.name}: none of the {len(asking)} queries has a valid positive among the "
+            f"{len(precise[0].shown.rows)} gallery images of known persons. Check that query and gallery share "
+            "persons, and that their camera numbers differ where images of the same camera do not count "
+            f"({protocol.about})."
         )
-    known = gallery.rows(gallery.person != -1)
-    average_precision = np.full(len(query), np.nan)
-    inverse_penalty = np.full(len(query), np.nan)
-    first_rank = np.zeros(len(query), dtype=np.int64)
-    cmc = np.zeros(CMC_LENGTH)
-    for row, ranking in _rankings(query, known, protocol):
-        hits = np.arange(1, len(ranking.ranks) + 1)
-        average_precision[row] = (hits / ranking.ranks).mean()
-        inverse_penalty[row] = len(hits) / ranking.ranks[-1]
-        first_rank[row] = ranking.ranks[0]
-        cmc += protocol.cmc(ranking)
-    scored = np.flatnonzero(first_rank)
-    if not scored.size:
-        raise InputError(
-            f"protocol {protocol.name}: none of the {len(query)} queries has a valid positive among the {len(known)} "
-            "gallery images of known persons. Check that query and gallery share persons, and that their camera "
-            "numbers differ: an image of the same person by the same camera does not count."
-        )
+    cmc = np.array([(own[:, None] <= np.arange(1, CMC_LENGTH + 1)).mean(axis=0) for own in hits if own.size])
+    precisions, penalties = [_mean(own.precision) for own in precise], [_mean(own.penalty) for own in precise]
+    drawn = {"rank1": cmc[:, 0].tolist(), "mAP": precisions, "mINP": penalties}
     return Scores(
         protocol=protocol.name,
-        queries=len(query),
-        skipped=len(query) - len(scored),
-        gallery=len(known),
-        cmc=cmc / len(scored),
-        mAP=float(average_precision[scored].mean()),
-        mINP=float(inverse_penalty[scored].mean()),
+        queries=len(asking),
+        skipped=len(asking) - scored,
+        gallery=len(precise[0].shown.rows),
+        cmc=cmc.mean(axis=0),
+        mAP=_mean(precisions),
+        mINP=_mean(penalties),
         average_precision=average_precision,
-        first_rank=first_rank,
+        first_rank=np.nan_to_num(_mean_of_draws([own.first for own in trials])),
+        trials=len(trials),
+        deviation={name: float(np.nanstd(values)) for name, values in drawn.items() if len(values) > 1},
+        rank1_closed_form=_mean(chances.rank1) if chances else None,
+        verification=pairs.points() if pairs else (),
     )
 
 
-def positive_ranks(similarity: NDArray[np.float32], positives: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The rank of each positive: 1 + the number of gallery images that are closer, ties by index.
-
-    Args:
-        similarity: [G] one query's similarities, -inf for junk.
-        positives: [P] gallery rows, best first, ties by index.
-
-    Returns:
-        [P] from 1, increasing.
-    """
-    if not positives.size:
-        return np.empty(0, dtype=np.int64)
-    own = similarity[positives]
-    # Only what is at least as close as the worst positive can move a rank; with good features that is little.
-    rivals = np.sort(similarity[similarity >= own[-1]])
-    ranks = 1 + len(rivals) - np.searchsorted(rivals, own, side="right")
-    equals = np.searchsorted(rivals, own, side="right") - np.searchsorted(rivals, own, side="left")
-    for tied in np.flatnonzero(equals > 1):
-        ranks[tied] += np.count_nonzero(similarity[: positives[tied]] == own[tied])
-    return np.asarray(ranks, dtype=np.int64)
+def _mean(values: ArrayLike) -> float:
+    """The mean of what is not NaN; NaN where nothing is."""
+    numbers = np.asarray(values, dtype=np.float64)
+    known = numbers[~np.isnan(numbers)]
+    return float(known.mean()) if known.size else math.nan
 
 
-def _rankings(query: FeatureSet, gallery: FeatureSet, protocol: Protocol) -> Iterator[tuple[int, Ranking]]:
-    """(query row, its ranking) for every query that has a valid positive."""
-    units = _unit_rows(gallery.features)
-    size = max(1, _BLOCK_ENTRIES // max(1, len(gallery)))
-    for start in range(0, len(query), size):
-        block = query.rows(np.arange(start, min(start + size, len(query))))
-        junk = protocol.junk(block, gallery)
-        similarity = _unit_rows(block.features) @ units.T
-        similarity[junk] = -np.inf
-        hit = (block.person[:, None] == gallery.person) & ~junk
-        hit[block.person == protocol.distractor] = False
-        for offset in np.flatnonzero(hit.any(axis=1)):
-            row = similarity[offset]
-            positives = np.flatnonzero(hit[offset])
-            positives = positives[np.argsort(-row[positives], kind="stable")]
-            ranks = positive_ranks(row, positives)
-            yield start + int(offset), Ranking(row, gallery.person, positives, ranks)
-
-
-def _unit_rows(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows scaled to norm 1; a zero row stays zero and so has cosine 0 with everything."""
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.maximum(norms, 1e-12), dtype=np.float32)
+def _mean_of_draws(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """[Q] the mean of each query over the draws in which it has a positive; NaN where it never has one."""
+    counts = np.count_nonzero(~np.isnan(values), axis=0)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.nansum(values, axis=0) / counts)

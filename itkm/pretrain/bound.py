@@ -15,6 +15,7 @@ import torch
 
 from itkm.config import Settings
 from itkm.data.evaluation import EvaluationImages, load_evaluation
+from itkm.data.groups import order_groups
 from itkm.data.training import TrainingImages
 from itkm.evaluation.features import FeatureSet
 from itkm.evaluation.protocols import protocol_named
@@ -56,9 +57,9 @@ def check_true_labels(settings: Settings, places: Mapping[str, tuple[Path, Path]
                 paths=images.paths[train],
                 scenario=images.scenario,
                 group=images.group[train],
-                camera=images.camera[train],
+                camera=np.unique(images.camera[train], return_inverse=True)[1],
                 images=images.images[train],
-                group_names=images.group_names,
+                group_names=order_groups(images.scenario, images.group_names, file=places[images.scenario][0]),
                 camera_names=images.camera_names,
             )
         )

@@ -226,7 +226,11 @@ def _labelled(scored: Arrays, model: str) -> tuple[FeatureSet, FeatureSet]:
     """Query and gallery of one model; images of unknown persons are not in the gallery, as in the scores."""
     query, gallery = (
         FeatureSet(
-            scored[f"{model}_{part}"], scored[f"{part}_person"], scored[f"{part}_camera"], path=scored[f"{part}_path"]
+            scored[f"{model}_{part}"],
+            scored[f"{part}_person"],
+            scored[f"{part}_camera"],
+            clothes=scored.get(f"{part}_clothes"),
+            path=scored[f"{part}_path"],
         )
         for part in ("query", "gallery")
     )

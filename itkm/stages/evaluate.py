@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,9 +20,9 @@ from itkm.data.evaluation import EvaluationImages, load_evaluation
 from itkm.data.manifest import COLUMNS, RENDERED, read_table
 from itkm.errors import InputError
 from itkm.evaluation.features import FeatureSet
-from itkm.evaluation.protocols import protocol_named
+from itkm.evaluation.protocols import Protocol, protocol_named
 from itkm.evaluation.quality import Group, cluster_match_quality, cluster_quality, instance_match_quality
-from itkm.evaluation.ranking import score
+from itkm.evaluation.ranking import score_as_published
 from itkm.files import write_json, write_npz
 from itkm.models.encoder import Encoder
 from itkm.models.store import build_encoder, load_model
@@ -35,7 +36,7 @@ SPLITS = {"test": ("query", "gallery"), "validation": ("validation",)}
 
 Features = NDArray[np.float32]
 Integers = NDArray[np.int64]
-Scored = dict[str, dict[str, str | int | float] | None]
+Scored = dict[str, dict[str, object] | None]
 Quality = dict[str, dict[str, float | None]]
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,8 @@ def score_models(encoders: Mapping[str, Encoder], settings: Settings, layout: La
     save_features(features, images, options, layout, scenario)
     features["zero_shot_centred"] = centre_groups(features["zero_shot"], images.group)
     try:
-        return {model: score_one(features[model], images, options) for model in MODELS}
+        protocol = protocol_named(options.protocol_of(scenario))
+        return {model: score_one(features[model], images, options, protocol) for model in MODELS}
     except InputError as reason:
         logger.warning("%s: no scores, the result shows '-': %s", scenario, reason)
         return dict.fromkeys(MODELS)
@@ -111,15 +113,17 @@ def choose(images: EvaluationImages, options: EvaluateSettings) -> tuple[Integer
     return np.flatnonzero(is_query), np.flatnonzero(~is_query)
 
 
-def score_one(features: Features, images: EvaluationImages, options: EvaluateSettings) -> dict[str, str | int | float]:
-    """One model's scores under the protocol of the settings.
+def score_one(
+    features: Features, images: EvaluationImages, options: EvaluateSettings, protocol: Protocol
+) -> dict[str, object]:
+    """One model's scores under a protocol, in both directions where it is published so.
 
     Raises:
-        InputError: no query has a valid positive.
+        InputError: the labels do not fit the protocol, or no query has a valid positive.
     """
-    labelled = FeatureSet(features, images.person, images.camera, clothes=images.clothes)
+    labelled = FeatureSet(features, images.person, images.camera, clothes=images.clothes, path=images.source)
     query, gallery = (labelled.rows(rows) for rows in choose(images, options))
-    return score(query, gallery, protocol_named(options.protocol)).as_dict()
+    return score_as_published(query, gallery, protocol).as_dict()
 
 
 def centre_groups(features: Features, group: Integers) -> Features:
@@ -138,7 +142,7 @@ def save_features(
     scenario: str,
 ) -> None:
     """Writes the features of the three models, query and gallery apart, with what a ranked list says of an image."""
-    columns = {"path": images.paths, "person": images.person, "camera": images.camera}
+    columns = {"path": images.paths, "person": images.person, "camera": images.camera, "clothes": images.clothes}
     arrays: dict[str, NDArray[np.generic]] = {}
     for part, rows in zip(("query", "gallery"), choose(images, options), strict=True):
         arrays |= {f"{part}_{name}": values[rows] for name, values in columns.items()}
@@ -191,7 +195,7 @@ def judge_matches(final: Mapping[str, NDArray[np.int64]], persons: Integers) -> 
     return {"chm": _finite(clusters), "ihm": _finite(instances)}
 
 
-def average(scores: list[dict[str, str | int | float] | None]) -> dict[str, float] | None:
+def average(scores: Sequence[Mapping[str, Any] | None]) -> dict[str, float] | None:
     """The mean over the scenarios that have scores; None where none has."""
     scored = [own for own in scores if own is not None]
     return {name: float(np.mean([own[name] for own in scored])) for name in AVERAGED} if scored else None

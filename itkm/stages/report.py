@@ -61,7 +61,7 @@ def collect_pictures(settings: Settings, layout: Layout) -> tuple[list[Gallery],
             scored = dict(stored)
         with np.load(layout.heterogeneous / f"{scenario}.npz", allow_pickle=False) as stored:
             final = dict(stored)
-        protocol = protocol_named(settings.evaluate.protocol)
+        protocol = protocol_named(settings.evaluate.protocol_of(scenario))
         gallery = build_gallery(scenario, table, scored, final, protocol, seed=settings.seed)
         galleries.append(gallery)
         thumbnails.add(scenario, [own.path for own in gallery.pictures], table, layout.data(scenario))

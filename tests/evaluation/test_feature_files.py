@@ -17,6 +17,7 @@ COLUMNS: dict[str, Any] = {
     "scenario": np.array(["vi", "vi", "vi"]),
     "group": np.array(["visible", "infrared", "visible"]),
     "path": np.array(["a.jpg", "b.jpg", "über/c.jpg"]),
+    "flipped": np.arange(6, 0, -1, dtype=np.float32).reshape(3, 2),
 }
 
 
@@ -63,7 +64,10 @@ def test_rows_are_chosen_by_mask_or_number() -> None:
         ("features", np.array([[0, 1], [np.nan, 0], [0, np.inf]], dtype=np.float32), "row 1 is not finite .2 such"),
         ("person", np.array([1, 2]), "person: expected 3 values"),
         ("person", np.array([1.0, 2.0, 3.0]), "person: expected 3 values of integer"),
+        ("person", np.array([1, -2, 3]), "person: row 1 is -2, expected 1 and up"),
         ("camera", np.array([[1, 2, 3]]), "camera: expected 3 values"),
+        ("flipped", np.ones((3, 3), dtype=np.float32), r"flipped: expected the shape of features, \(3, 2\)"),
+        ("flipped", np.full((3, 2), np.nan, dtype=np.float32), "flipped: row 0 is not finite .3 such"),
         ("clothes", np.array([1]), "clothes: expected 3 values"),
         ("path", np.array([1, 2, 3]), "path: expected 3 values of str"),
     ],
@@ -77,6 +81,31 @@ def test_a_column_that_does_not_fit_is_named_with_its_file(
     np.savez(tmp_path / "f.npz", **wrong)
     with pytest.raises(InputError, match=rf"f\.npz: .*{message}"):
         FeatureSet.load(tmp_path / "f.npz")
+
+
+@pytest.mark.parametrize("name", ["person", "camera", "clothes"])
+def test_a_number_that_overflows_is_named_and_not_wrapped(tmp_path: Path, name: str) -> None:
+    np.savez(tmp_path / "f.npz", **{**COLUMNS, name: np.array([1, 2**63 + 5, 3], dtype=np.uint64)})
+    with pytest.raises(InputError, match=rf"f\.npz: {name}: row 1 is 9223372036854775813, more than int64 holds"):
+        FeatureSet.load(tmp_path / "f.npz")
+    np.savez(tmp_path / "f.npz", **{**COLUMNS, name: np.array([1, 2**63 - 1, 3], dtype=np.uint64)})
+    assert getattr(FeatureSet.load(tmp_path / "f.npz"), name)[1] == 2**63 - 1
+
+
+def test_a_double_that_float32_cannot_hold_is_not_finite(tmp_path: Path) -> None:
+    np.savez(tmp_path / "f.npz", **{**COLUMNS, "features": np.array([[1.0, 1], [1, 1], [1e300, 1]])})
+    with pytest.raises(InputError, match="row 2 is not finite"):
+        FeatureSet.load(tmp_path / "f.npz")
+
+
+def test_flip_averaging_is_the_mean_of_both_directions() -> None:
+    images = FeatureSet(**{**COLUMNS, "features": np.array([[3, 4], [2, 0], [0, 1]], dtype=np.float32)})
+    averaged = images.averaged()
+    flipped = COLUMNS["flipped"] / np.linalg.norm(COLUMNS["flipped"], axis=1, keepdims=True)
+    assert averaged.features == pytest.approx((np.array([[0.6, 0.8], [1, 0], [0, 1]]) + flipped) / 2)
+    assert averaged.flipped is None
+    with pytest.raises(InputError, match="no column `flipped`"):
+        averaged.averaged()
 
 
 def test_missing_columns_and_files_are_named(tmp_path: Path) -> None:

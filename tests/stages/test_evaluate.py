@@ -21,7 +21,7 @@ from itkm.data.training import split_tables
 from itkm.errors import InputError
 from itkm.evaluation.features import FeatureSet
 from itkm.evaluation.protocols import protocol_named
-from itkm.evaluation.ranking import score
+from itkm.evaluation.ranking import score, score_as_published
 from itkm.files import replacing, sha256, write_csv, write_npz
 from itkm.models.clip import DemoConfig, build_demo, load_clip, save_demo
 from itkm.models.settings import ModelSettings
@@ -33,6 +33,7 @@ from itkm.training.extraction import to_pixels
 
 PERSONS = 4
 GROUPS = ("visible", "infrared")
+SHOWN = ("query", "gallery")
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +179,27 @@ def test_validation_asks_with_group_one(copy: tuple[Settings, Layout]) -> None:
     with np.load(layout.scored("vi")) as stored:
         assert all(source[path].startswith("rendered/validation/infrared") for path in stored["query_path"])
         assert all(source[path].startswith("rendered/validation/visible") for path in stored["gallery_path"])
+
+
+def test_each_scenario_may_have_its_own_protocol_and_drawn_galleries(copy: tuple[Settings, Layout]) -> None:
+    """Cameras visible0, visible1, infrared0, infrared1 are 3, 4, 1, 2; draws go by the files' own names."""
+    settings, layout = copy
+    options = EvaluateSettings(protocol={"vi": "llcm", "own": "prcc"})
+    run(settings.model_copy(update={"evaluate": options}), layout)
+    metrics = json.loads(layout.metrics.read_text())["scenarios"]
+    shown = load_evaluation(layout.evaluation_table("vi"), layout.data("vi"), height=64, width=32, splits=SHOWN)
+    with np.load(layout.scored("vi")) as stored:
+        features = {part: stored[f"heterogeneous_{part}"] for part in SHOWN}
+    query, gallery = (
+        FeatureSet(features[part], shown.person[rows], shown.camera[rows], path=shown.source[rows])
+        for part, rows in ((part, shown.split == part) for part in SHOWN)
+    )
+    assert set(query.camera) == {1, 2}
+    assert set(gallery.camera) == {3, 4}
+    assert all(name.startswith("rendered/") for name in shown.source)
+    assert metrics["vi"]["heterogeneous"] == score_as_published(query, gallery, protocol_named("llcm")).as_dict()
+    assert metrics["vi"]["heterogeneous"]["gallery"] == 2 * PERSONS
+    assert metrics["own"]["heterogeneous"] is None
 
 
 def test_the_same_inputs_give_the_same_bytes(project: tuple[Settings, Layout]) -> None:
