@@ -1,10 +1,13 @@
 """Exact nearest neighbours by blocked matrix product, on whatever device the features are. Never an N x N matrix.
 
-Measured against it on one core (N = 2,000 to 10,000, D = 768) and not worth a second path: faiss, 15 to 25 % faster;
-the product halved by its symmetry, -10 to 20 % faster, because the selection of the best then takes over.
+Among the features themselves each product serves its rows and its columns. Measured on one core (N = 10,000, D = 768):
+1.5 times as fast as the plain blocked product, and 1.2 times as fast as faiss, which computes all of it.
 """
 
 from __future__ import annotations
+
+from importlib.util import find_spec
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -16,8 +19,14 @@ from itkm.errors import InputError
 
 Features = Tensor | NDArray[np.float32]
 
-_BLOCK_ENTRIES = 4_000_000
-"""Similarities held at once: 16 MB of float32, whatever the number of features."""
+_TILE = 2_048
+"""Rows and columns of the similarities held at once, or up to twice as many: 16 to 64 MB of float32.
+
+torch selects from rows shorter than 64 k by a way that is 5 times slower: this is enough for k1 = 30.
+"""
+
+_FAISS_PAYS = 50_000_000
+"""Similarities from which on faiss saves more time (a fifth of the product's) than its import takes."""
 
 
 def nearest_neighbours(
@@ -49,39 +58,127 @@ def nearest_neighbours(
             f"nearest neighbours: queries have {asking.shape[1]} values and features {others.shape[1]}; expected one "
             "model for both."
         )
-    indices = np.empty((len(asking), k), dtype=np.int64)
-    cosines = np.empty((len(asking), k), dtype=np.float32)
-    size = max(1, _BLOCK_ENTRIES // len(others))
-    for start in range(0, len(asking), size):
-        similarity = asking[start : start + size] @ others.T
-        values, columns = _best_of_rows(similarity, k) if queries is not None else _itself_first(similarity, start, k)
-        indices[start : start + size] = columns.cpu().numpy()
-        cosines[start : start + size] = values.cpu().numpy()
-    return indices, cosines
+    if queries is None:
+        cosines, indices = _among_themselves(others, k)
+    elif others.device.type == "cpu" and len(asking) * len(others) >= _FAISS_PAYS and find_spec("faiss"):
+        cosines, indices = _by_faiss(asking, others, k)
+    else:
+        cosines, indices = _by_tiles(asking, others, k)
+    return indices.cpu().numpy(), cosines.cpu().numpy()
 
 
-def _itself_first(similarity: Tensor, start: int, k: int) -> tuple[Tensor, Tensor]:
-    """As `_best_of_rows`, but row r is item start + r and begins with itself; overwrites the similarities."""
-    itself = similarity.diagonal(start)
-    own = itself.clone()
-    itself.fill_(torch.inf)
-    values, columns = _best_of_rows(similarity, k)
-    values[:, 0] = own
-    return values, columns
+def least_cosines(features: Features) -> NDArray[np.float32]:
+    """[N] the cosine of each of the features [N, D] with the one that is farthest from it."""
+    units = unit_rows(features)
+    least = torch.full((len(units),), torch.inf, device=units.device)
+    tiles = _tiles(len(units), 1)
+    for number, rows in enumerate(tiles):
+        for others in tiles[number:]:
+            similarity = units[rows] @ units[others].T
+            least[rows] = torch.minimum(least[rows], similarity.amin(dim=1))
+            least[others] = torch.minimum(least[others], similarity.amin(dim=0))
+    return least.cpu().numpy()
+
+
+def _among_themselves(units: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """[N, k] cosines and columns of each row's best, itself first; each pair of tiles is multiplied once."""
+    best = _Best(len(units), k, units.device)
+    own = torch.empty(len(units), device=units.device)
+    tiles = _tiles(len(units), k)
+    for number, rows in enumerate(tiles):
+        for others in tiles[number:]:
+            similarity = units[rows] @ units[others].T
+            if rows == others:
+                own[rows] = similarity.diagonal()
+                similarity.fill_diagonal_(torch.inf)
+            else:
+                best.offer(others, similarity.T, first=rows.start)
+            best.offer(rows, similarity, first=others.start)
+    best.cosines[:, 0] = own
+    return best.cosines, best.columns
+
+
+def _tiles(count: int, least: int) -> list[slice]:
+    """Consecutive slices of equal length, at least `least`.
+
+    A narrow rest would be multiplied by another kernel, whose last bits differ: duplicates would be equal no more.
+    """
+    parts = max(1, count // max(_TILE, least))
+    return [slice(*edges) for edges in pairwise(count * part // parts for part in range(parts + 1))]
+
+
+def _by_tiles(asking: Tensor, others: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """[Q, k] cosines and columns of the best others of each row."""
+    best = _Best(len(asking), k, others.device)
+    for rows in _tiles(len(asking), 1):
+        for columns in _tiles(len(others), k):
+            best.offer(rows, asking[rows] @ others[columns].T, first=columns.start)
+    return best.cosines, best.columns
+
+
+class _Best:
+    """The k best columns of each row among those offered so far, best first, ties by column.
+
+    The columns of a row must be offered from left to right, a tile of at least k at first: whatever comes later then
+    loses a tie, and only what is better than the worst in the list needs a look.
+    """
+
+    def __init__(self, rows: int, k: int, device: torch.device) -> None:
+        self.cosines = torch.empty(rows, k, device=device)
+        self.columns = torch.empty(rows, k, dtype=torch.int64, device=device)
+
+    def offer(self, rows: slice, similarity: Tensor, *, first: int) -> None:
+        """Enters the better of the columns from `first` on, [rows, columns] of them, into the lists of some rows."""
+        cosines, columns = self.cosines[rows], self.columns[rows]  # views
+        k = cosines.shape[1]
+        if first == 0:
+            cosines[:], columns[:] = _best_of_rows(similarity, k)
+            return
+        row, column = (similarity > cosines[:, -1:]).nonzero(as_tuple=True)
+        counts = row.bincount(minlength=len(cosines))
+        place = k + torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
+        width = k + int(counts.max())
+        both = cosines.new_full((len(cosines), width), -torch.inf)
+        both[:, :k], both[row, place] = cosines, similarity[row, column]
+        both_columns = columns.new_zeros(both.shape)
+        both_columns[:, :k], both_columns[row, place] = columns, column + first
+        both, order = both.sort(dim=1, descending=True, stable=True)
+        cosines[:], columns[:] = both[:, :k], both_columns.gather(1, order[:, :k])
+
+
+def _by_faiss(asking: Tensor, others: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """As `_by_tiles`, in main memory."""
+    import faiss
+
+    faiss.omp_set_num_threads(torch.get_num_threads())  # it would take every core otherwise
+    asked = min(k + 1, len(others))
+    found = faiss.knn(asking.numpy(), others.numpy(), asked, metric=faiss.METRIC_INNER_PRODUCT)
+    cosines, columns = _in_order(torch.from_numpy(found[0]), torch.from_numpy(found[1]))
+    cut = _tied_at(cosines, k)
+    cosines, columns = cosines[:, :k], columns[:, :k]
+    if len(cut):
+        cosines[cut], columns[cut] = _by_tiles(asking[cut], others, k)
+    return cosines, columns
 
 
 def _best_of_rows(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """[b, k] largest values of each row of [b, N] and their columns, best first, ties by column."""
-    values, columns = similarity.topk(min(k + 1, similarity.shape[1]), dim=1)
-    # topk leaves the order of equal values open: sort by column first, then stably by value.
+    values, columns = _in_order(*similarity.topk(min(k + 1, similarity.shape[1]), dim=1))
+    cut = _tied_at(values, k)
+    columns[cut, :k] = similarity[cut].argsort(dim=1, descending=True, stable=True)[:, :k]
+    return values[:, :k], columns[:, :k]
+
+
+def _in_order(values: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """The same lists, best first, ties by column, whose order searches leave open."""
     columns, order = columns.sort(dim=1)
     values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
-    columns = columns.gather(1, order)
-    if similarity.shape[1] > k:
-        # Where the cut goes through a tie, topk also left open which of the equals it returned.
-        cut = (values[:, k - 1] == values[:, k]).nonzero()[:, 0]
-        columns[cut, :k] = similarity[cut].argsort(dim=1, descending=True, stable=True)[:, :k]
-    return values[:, :k], columns[:, :k]
+    return values, columns.gather(1, order)
+
+
+def _tied_at(values: Tensor, k: int) -> Tensor:
+    """Rows whose cut at k goes through a tie: there a search also leaves open which of the equals it returns."""
+    return (values[:, k - 1 : k] == values[:, k:]).any(dim=1).nonzero()[:, 0]
 
 
 def unit_rows(features: Features) -> Tensor:

@@ -17,7 +17,7 @@ def pseudo_labels(features: Features, settings: LabellingSettings) -> NDArray[np
     """Clusters the features of one (scenario, group).
 
     Args:
-        features: [N, D], any norm, at least k1 and at least 2 rows.
+        features: [N, D], any norm, at least k1, min_samples and 2 rows.
         settings: method and its numbers.
 
     Returns:
@@ -32,6 +32,11 @@ def pseudo_labels(features: Features, settings: LabellingSettings) -> NDArray[np
         raise InputError(
             f"pseudo-labels: {count} features, but k1 = {settings.k1} neighbours are asked for; expected at least "
             f"{max(2, settings.k1)}. Lower k1 or use more images."
+        )
+    if count < settings.min_samples:
+        raise InputError(
+            f"pseudo-labels: {count} features, but a cluster needs min_samples = {settings.min_samples}. Lower "
+            "min_samples or use more images."
         )
     graph = jaccard_graph(features, k1=settings.k1, k2=settings.k2, eps=settings.eps)
     if settings.method == "dbscan":

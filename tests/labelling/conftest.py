@@ -1,11 +1,16 @@
-"""Features to cluster, and the textbook's dense Jaccard distance to compare with."""
+"""Features to cluster, and the dense textbook to compare with."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+from textbook import labelling_distances
 
 
 def clustered(count: int, seed: int) -> np.ndarray:
@@ -37,41 +42,26 @@ def with_zero_rows(count: int, seed: int) -> np.ndarray:
     return rows
 
 
+def coded(count: int, seed: int, *, flipped: float) -> np.ndarray:
+    """20 noisy copies each of random codes of 256 signs, among them duplicates and zero rows.
+
+    The share of flipped signs makes them look trained (0.1: every person a cluster) or early (0.4: hardly any pair is
+    near). The norms are powers of 2 and the cosines exact in float32: no sum of another order moves a neighbour.
+    """
+    generator = np.random.default_rng(seed)
+    codes = generator.choice([-1.0, 1.0], size=(count // 20, 256))
+    rows = np.repeat(codes, 20, axis=0) * np.where(generator.random((count, 256)) < flipped, -1, 1)
+    rows[5::20] = rows[6::20]
+    rows[::170] = 0
+    return rows[generator.permutation(count)]
+
+
 MAKERS: dict[str, Callable[[int, int], np.ndarray]] = {
     "clustered": clustered,
     "uniform": uniform,
     "duplicated": duplicated,
     "zero rows": with_zero_rows,
 }
-
-
-def textbook_distances(features: np.ndarray, k1: int, k2: int) -> np.ndarray:
-    """[N, N] k-reciprocal Jaccard distance as Cluster-Contrast computes it: dense, with loops, in float64."""
-    count = len(features)
-    units = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    cosines = units @ units.T
-    rounded = np.round(cosines, 9)  # equal is equal: the sums of two orders differ in the last bits
-    ranks = np.array([sorted(range(count), key=lambda j: (j != i, -rounded[i, j], j)) for i in range(count)])
-
-    def reciprocal(i: int, length: int) -> set[int]:
-        return {int(j) for j in ranks[i, :length] if i in ranks[j, :length]}
-
-    # The list holds k1 entries, itself included; the half list is around(k1 / 2) + 1 of those, by banker's rounding.
-    full = [reciprocal(i, k1) for i in range(count)]
-    half = [reciprocal(i, min(k1, int(np.around(k1 / 2)) + 1)) for i in range(count)]
-    encoding = np.zeros((count, count))
-    for i in range(count):
-        members = set(full[i])
-        for j in full[i]:
-            if len(half[j] & full[i]) > 2 / 3 * len(half[j]):
-                members |= half[j]
-        chosen = sorted(members)
-        weights = np.exp(-(2 - 2 * cosines[i, chosen]))
-        encoding[i, chosen] = weights / weights.sum()
-    encoding = np.array([encoding[ranks[i, :k2]].mean(axis=0) for i in range(count)])
-    minima = np.array([np.minimum(encoding[i], encoding).sum(axis=1) for i in range(count)])
-    distances: np.ndarray = np.maximum(1 - minima / (2 - minima), 0)
-    return distances
 
 
 @pytest.fixture(params=list(MAKERS))
@@ -87,6 +77,12 @@ def clustered_features() -> Callable[[int, int], np.ndarray]:
 
 
 @pytest.fixture
+def coded_features() -> Callable[..., np.ndarray]:
+    """Those that can be compared at any size: (count, seed, flipped=share)."""
+    return coded
+
+
+@pytest.fixture
 def textbook() -> Callable[[np.ndarray, int, int], np.ndarray]:
-    """The oracle."""
-    return textbook_distances
+    """The oracle: (features, k1, k2) to distances."""
+    return labelling_distances

@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 from sklearn.cluster import DBSCAN
 
 from itkm.errors import InputError
-from itkm.labelling import jaccard
+from itkm.labelling import reciprocal
 from itkm.labelling.dbscan import dbscan_labels
 from itkm.labelling.jaccard import jaccard_graph
 
@@ -55,6 +55,22 @@ def test_same_at_six_hundred_with_outliers_and_several_clusters(make: Maker, tex
     assert labels.min() == -1
 
 
+@pytest.mark.parametrize(("flipped", "least", "most"), [(0.1, 0.0, 0.05), (0.4, 0.5, 1.0)], ids=["trained", "early"])
+@pytest.mark.parametrize("count", [300, 3000])
+def test_same_pairs_and_clusters_at_the_defaults_up_to_three_thousand(
+    coded_features: Callable[..., np.ndarray], textbook: Textbook, count: int, flipped: float, least: float, most: float
+) -> None:
+    features = coded_features(count, seed=count, flipped=flipped)
+    expected = textbook(features, 30, 6)
+    graph = jaccard_graph(features.astype(np.float32))
+    close = pairs_within(expected, 0.6)
+    assert np.array_equal(graph.toarray() > 0, close)
+    assert np.abs(dense_distances(graph)[close] - expected[close]).max(initial=0) < 1e-5
+    theirs = DBSCAN(eps=0.6 + ROUNDING, min_samples=4, metric="precomputed").fit_predict(expected)
+    assert np.array_equal(dbscan_labels(graph, min_samples=4), theirs)
+    assert least <= (theirs < 0).mean() <= most
+
+
 def test_the_clustered_features_do_have_clusters_outliers_and_border_points(
     clustered_features: Maker, textbook: Textbook
 ) -> None:
@@ -87,8 +103,8 @@ def test_duplicates_are_at_distance_zero_and_survive_as_entries() -> None:
 def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch, make: Maker) -> None:
     features = make(150, 5).astype(np.float32)
     whole = jaccard_graph(features, k1=12, k2=4, eps=0.7)
-    monkeypatch.setattr(jaccard, "_BLOCK_TERMS", 1)
-    monkeypatch.setattr(jaccard, "_BLOCK_SUMS", 450)
+    monkeypatch.setattr(reciprocal, "_BLOCK_TERMS", 1)
+    monkeypatch.setattr(reciprocal, "_BLOCK_SUMS", 450)
     assert (jaccard_graph(features, k1=12, k2=4, eps=0.7) != whole).nnz == 0
 
 
