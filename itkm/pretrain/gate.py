@@ -19,7 +19,7 @@ from itkm.models.clip import Clip, load_clip
 from itkm.training.extraction import to_pixels
 
 FLOORS = {"pattern": 0.5, "bottoms": 0.5, "bag": 0.5, "top": 0.5, "hair": 0.4}
-IDENTITIES = 150
+IDENTITIES = 500
 NOTHING = ("none", "plain")  # values that a caption does not name, so that no prompt can ask for them
 
 
