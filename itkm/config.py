@@ -132,15 +132,18 @@ class EvaluateSettings(Section):
 class PretrainSettings(Section):
     """The alignment that makes the demo's CLIP; no stage reads it."""
 
-    steps: int = Field(default=1600, ge=1, description="steps of the alignment")
+    steps: int = Field(default=1800, ge=1, description="steps of the alignment")
     batch: int = Field(default=128, ge=8, description="image-caption pairs a step")
     grey: float = Field(
-        default=0.4, ge=0, le=1, description="share of the visible images that are greyed, without colour words"
+        default=0.25, ge=0, le=1, description="share of the visible images that are greyed, without colour words"
+    )
+    stable: float = Field(
+        default=0.5, ge=0, le=1, description="share of the captions that name only what survives a change of clothes"
     )
     tower_rate: float = Field(default=6e-4, gt=0, description="learning rate of the ImageNet weights, AdamW")
     new_rate: float = Field(default=1.5e-3, gt=0, description="learning rate of everything else, AdamW")
     attribute_weight: float = Field(
-        default=1.0, ge=0, description="weight of the attributes' cross-entropies, by head and by prompt"
+        default=0.75, ge=0, description="weight of the attributes' cross-entropies, by head and by prompt"
     )
     true_label_epochs: int = Field(default=8, ge=1, description="epochs of the gate's training with true labels")
 

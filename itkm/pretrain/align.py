@@ -36,7 +36,8 @@ from itkm.training.optimisation import learning_rate
 from itkm.training.runtime import numpy_generator, progress, resolve_device, torch_generator
 
 STAGE = 0
-CAPTIONS = 3  # of each image
+CAPTIONS = 3  # of each image: two of the whole person, and
+STABLE = 2  # the last, of what survives a change of clothes
 COLOUR_WORDS = {*COLOURS, *HAIR_COLOURS, *SKINS}
 
 logger = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ def draw_batches(
         greyed = torch.from_numpy(~corpus.infrared[rows] & (rng.random(len(rows)) < options.grey))
         luminance = pixels.mean(1, keepdim=True).expand_as(pixels)
         pixels = torch.where(greyed.to(device)[:, None, None, None], luminance, pixels)
-        caption = rng.integers(CAPTIONS, size=len(rows))
+        caption = np.where(rng.random(len(rows)) < options.stable, STABLE, rng.integers(STABLE, size=len(rows)))
         tokens = torch.where(greyed[:, None], corpus.grey_tokens[rows, caption], corpus.tokens[rows, caption])
         hidden = greyed | torch.from_numpy(corpus.infrared[rows])
         yield pixels.contiguous(memory_format=torch.channels_last), tokens.to(device), hidden, torch.from_numpy(rows)
