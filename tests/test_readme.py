@@ -37,6 +37,7 @@ LEFT_OUT = {
     "make demo": "trains for minutes: tests/test_pipeline.py runs the same stages on tiny data",
     "make test": "is what runs this",
     "make lint": "is about the code: .ci/run calls it",
+    "make bench": "measures for minutes: its parts have tests of their own",
     "pip install -e '.[pretrain]'": "needs a package index",
     "itkm pretrain": "trains for minutes: tests/pretrain/test_align.py does on few renderings",
     "itkm pretrain --check": "is about the shipped weights: tests/pretrain/test_gate.py asks them",
