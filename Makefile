@@ -35,9 +35,14 @@ demo: setup ## train on the embedded default, print the result table and where t
 	@itkm result
 
 .PHONY: test
-test: $(VENV)/.test ## run all tests
+test: $(VENV)/.test ## run all tests but the slow ones
 	dvc pull --quiet models.dvc
-	python -m pytest -n auto --dist loadfile
+	python -m pytest -n auto --dist loadfile -m "not slow"
+
+.PHONY: slow
+slow: $(VENV)/.test ## run the slow tests: servers, kills at random moments, runs from end to end
+	dvc pull --quiet models.dvc
+	python -m pytest -n auto --dist loadfile -m slow
 
 .PHONY: lint
 lint: $(VENV)/.test ## ruff and mypy strict
@@ -48,6 +53,7 @@ lint: $(VENV)/.test ## ruff and mypy strict
 .PHONY: bench
 bench: $(VENV)/.test ## measure speed and memory of the stages' hot paths
 	python benchmarks/bench.py
+	python benchmarks/throughput.py
 
 .PHONY: setup
 setup: $(VENV)/.setup ## only the environment, with `itkm` in $(VENV)/bin

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -20,6 +20,10 @@ class Section(BaseModel):
     """A part of params.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+ThresholdKey = Annotated[str, Field(pattern=r"^(default|[^/]+(/[^/]+)?)$")]
+"""`default`, `<scenario>` or `<scenario>/<group>`; the most special one counts."""
 
 
 class BatchSettings(Section):
@@ -41,6 +45,10 @@ class BatchSettings(Section):
     freeze_statistics: bool = Field(
         default=False, description="keep the batch statistics of the tower as CLIP left them"
     )
+    gradient_checkpointing: bool = Field(
+        default=False, description="vit: compute each block again in the backward pass; far less memory, a third slower"
+    )
+    compile: bool = Field(default=False, description="vit: compile the blocks with torch.compile; faster on GPUs")
 
 
 class HomogeneousSettings(BatchSettings):
@@ -93,6 +101,7 @@ class HeterogeneousSettings(BatchSettings):
     instance_neighbours: int = Field(
         default=20, ge=1, description="k, neighbours that image and text must share in IHM"
     )
+    instance_pairs: Literal["all", "mutual"] = Field(default="all", description="which pairs of instances IHM trusts")
     instance_momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of the instance memory")
     text_weight: float = Field(default=1.0, ge=0, description="weight of L_text")
     label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="label smoothing of L_text")
@@ -129,6 +138,60 @@ class EvaluateSettings(Section):
         return self.protocol if isinstance(self.protocol, str) else self.protocol[scenario]
 
 
+class RegistrySettings(Section):
+    """When a newly trained model takes the champion's place."""
+
+    margin: float = Field(default=0.005, ge=0, lt=1, description="mean mAP that a new champion must gain, of 1")
+    tolerance: float = Field(default=0.02, ge=0, lt=1, description="mAP that one scenario may lose, of 1")
+    health_tolerance: float = Field(
+        default=0.1, ge=0, lt=1, description="health that may be lost where no labels decide, of 1"
+    )
+
+
+class FeedSettings(Section):
+    """What the images of a camera must be like: `itkm feed validate` and the stage `validate`."""
+
+    min_images: int = Field(default=10, ge=1, description="fewest images of a feed")
+    decode_rate: float = Field(default=0.95, ge=0, le=1, description="smallest share of the files that decode")
+    min_width: int = Field(default=12, ge=1, description="size floor: pixels below which nobody can be told")
+    min_height: int = Field(default=32, ge=1, description="size floor: pixels below which nobody can be told")
+    small: float = Field(default=0.02, ge=0, lt=1, description="largest share of images below the size floor")
+    copies: float = Field(default=0.02, ge=0, lt=1, description="largest share of images that are exact copies")
+    near_duplicates: float = Field(
+        default=0.1, ge=0, lt=1, description="largest share of images that nearly repeat another one"
+    )
+    tolerated: float = Field(
+        default=0.05, ge=0, lt=1, description="largest share of images that may fail any other check of single images"
+    )
+    brightness: dict[ThresholdKey, float] = Field(
+        default={"default": 20.0},
+        description="mean luminance (0-255) below which an image is dark; see `itkm feed calibrate`",
+    )
+    sharpness: dict[ThresholdKey, float] = Field(
+        default={"default": 0.005},
+        description="Laplacian / luminance variance below which an image is blurred; see `itkm feed calibrate`",
+    )
+    detail: dict[ThresholdKey, float] = Field(
+        default={},
+        description="effective height in pixels that parts the groups low and high; see `itkm feed calibrate`",
+    )
+    infrared: float = Field(
+        default=0.8,
+        gt=0,
+        lt=1,
+        description="infrared score (0-1) from which an image is grey, as infrared cameras give it",
+    )
+    drift: float = Field(
+        default=3.0, ge=1, description="largest drift of features, as a multiple of that between accepted cameras"
+    )
+    property_drift: float = Field(
+        default=2.0, ge=1, description="the same of brightness, contrast and the like (divergence of the histograms)"
+    )
+    coverage: float = Field(
+        default=0.5, ge=0, le=1, description="smallest share of the hours between first and last image that have images"
+    )
+
+
 class PretrainSettings(Section):
     """The alignment that makes the demo's CLIP; no stage reads it."""
 
@@ -160,6 +223,8 @@ class Settings(Section):
     prompts: PromptSettings = PromptSettings()
     heterogeneous: HeterogeneousSettings = HeterogeneousSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    registry: RegistrySettings = RegistrySettings()
+    feeds: FeedSettings = FeedSettings()
     render: RenderSettings = RenderSettings()
     pretrain: PretrainSettings = PretrainSettings()
 

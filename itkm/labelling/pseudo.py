@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from itkm.errors import InputError
 from itkm.labelling.dbscan import dbscan_labels
@@ -27,6 +28,22 @@ def pseudo_labels(features: Features, settings: LabellingSettings) -> NDArray[np
     Raises:
         InputError: too few features for the settings, features that are not finite, or k2 > k1.
     """
+    return labels_of(label_graph(features, settings), settings)
+
+
+def label_graph(features: Features, settings: LabellingSettings) -> csr_array:
+    """The Jaccard graph that `labels_of` clusters, for those who look at it too.
+
+    Args:
+        features: as for `pseudo_labels`.
+        settings: as for `pseudo_labels`.
+
+    Returns:
+        [N, N] similarities as `jaccard_graph` gives them.
+
+    Raises:
+        InputError: as `pseudo_labels`.
+    """
     count = len(features)
     if count < max(2, settings.k1):
         raise InputError(
@@ -38,7 +55,11 @@ def pseudo_labels(features: Features, settings: LabellingSettings) -> NDArray[np
             f"pseudo-labels: {count} features, but a cluster needs min_samples = {settings.min_samples}. Lower "
             "min_samples or use more images."
         )
-    graph = jaccard_graph(features, k1=settings.k1, k2=settings.k2, eps=settings.eps)
+    return jaccard_graph(features, k1=settings.k1, k2=settings.k2, eps=settings.eps)
+
+
+def labels_of(graph: csr_array, settings: LabellingSettings) -> NDArray[np.int64]:
+    """The labels [N] of `pseudo_labels`, from its graph [N, N]."""
     if settings.method == "dbscan":
         labels = dbscan_labels(graph, min_samples=settings.min_samples)
     else:

@@ -71,6 +71,21 @@ def match_instances(
     return pairs
 
 
+def mutual_pairs(pairs: csr_array, opposite: csr_array) -> csr_array:
+    """The pairs that hold both ways: j in P_i and i in P_j. Fewer, and more precise. [ours]
+
+    Args:
+        pairs: [N, M] boolean, as `match_instances` gives it for one direction.
+        opposite: [M, N] for the other.
+
+    Returns:
+        [N, M] boolean csr_array with sorted indices.
+    """
+    both = csr_array(pairs.multiply(opposite.T), dtype=np.bool_)
+    both.sort_indices()
+    return both
+
+
 def _within_text_neighbours(similarity: Tensor, texts_of: Tensor, sizes: Tensor, k: int) -> Tensor:
     """Which image neighbours are also among the k nearest by text, ties by image similarity.
 

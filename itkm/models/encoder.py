@@ -54,28 +54,39 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
-    def forward(self, images: Tensor, scenario: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, images: Tensor, scenario: Tensor, group: Tensor, *, present: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Features of images.
 
         Args:
             images: RGB in [0, 1], [B, 3, H, W].
             scenario: number of each image's scenario, int64 [B].
             group: 0 or 1, int64 [B].
+            present: branches that run, even on no image; by default those of the images. Processes that share a batch
+                must all run the same, or they would wait for each other.
 
         Returns:
             the feature for clustering and retrieval [B, D] and its projection into the text space [B, E], neither of
             them normalised.
         """
-        x = self._frontend((images - self.mean) / self.std, scenario, group)
+        x = self._frontend((images - self.mean) / self.std, self._branch(scenario, group), present)
         embedding = self.scenario_scale * self.scenario_embedding[scenario]
         feature, projected = self.trunk(x, embedding.to(x.dtype))
         return self.neck(feature), projected
 
-    def _frontend(self, images: Tensor, scenario: Tensor, group: Tensor) -> Tensor:
+    def branches_of(self, scenario: Tensor, group: Tensor) -> list[int]:
+        """Numbers of the branches that these images [B] go through."""
+        return self._branch(scenario, group).unique().tolist()  # type: ignore[no-any-return]
+
+    def _branch(self, scenario: Tensor, group: Tensor) -> Tensor:
         if self.branches == "single":
-            return self.stems[0](images)  # type: ignore[no-any-return]
-        branch = group if self.branches == "shared" else 2 * scenario + group
-        present = branch.unique().tolist()
+            return torch.zeros_like(group)
+        return group if self.branches == "shared" else 2 * scenario + group
+
+    def _frontend(self, images: Tensor, branch: Tensor, present: Sequence[int] | None) -> Tensor:
+        if present is None:
+            present = branch.unique().tolist()
         if len(present) == 1:
             return self.stems[present[0]](images)  # type: ignore[no-any-return]
         order = branch.argsort(stable=True)

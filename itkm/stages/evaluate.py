@@ -31,6 +31,7 @@ from itkm.stages.layout import Layout
 from itkm.training.extraction import extract
 from itkm.training.runtime import resolve_device
 
+HEALTH = ("stability", "silhouette", "cycle_consistency", "agreement", "outliers")
 AVERAGED = ("rank1", "rank5", "mAP", "mINP")
 SPLITS = {"test": ("query", "gallery"), "validation": ("validation",)}
 
@@ -52,7 +53,7 @@ def run(settings: Settings, layout: Layout) -> None:
         table = read_table(layout.evaluation_table(scenario), COLUMNS)
         rendered &= bool(table["source"].str.startswith(RENDERED).all())
         scored.append(score_models(encoders, settings, layout, scenario))
-        scenarios[scenario] = {**scored[-1], **judge_labels(table, layout, scenario)}
+        scenarios[scenario] = {**scored[-1], **judge_labels(table, layout, scenario), **read_health(layout, scenario)}
     metrics = {
         "scenarios": scenarios,
         "average": {model: average([own[model] for own in scored]) for model in MODELS},
@@ -193,6 +194,29 @@ def judge_matches(final: Mapping[str, NDArray[np.int64]], persons: Integers) -> 
     )
     instances = instance_match_quality(pairs, first.persons, second.persons)
     return {"chm": _finite(clusters), "ihm": _finite(instances)}
+
+
+def read_health(layout: Layout, scenario: str) -> dict[str, dict[str, Quality]]:
+    """What training itself saw of its labels and matches in the last epoch of Stages I and III, without any identity.
+
+    Returns:
+        `health`: for each of the two stages a dict per group name with those of `HEALTH` that the stage measured; empty
+        where neither measured more than the share of outliers.
+    """
+    folders = {"homogeneous": layout.homogeneous, "heterogeneous": layout.heterogeneous}
+    found: dict[str, Quality] = {}
+    for stage, folder in folders.items():
+        if not (folder / "history.csv").is_file():
+            continue
+        history = pd.read_csv(folder / "history.csv", dtype={"scenario": str, "group": str})
+        measured = [name for name in HEALTH if name in history]
+        if set(measured) <= {"outliers"}:
+            continue
+        last = history[(history["scenario"] == scenario) & (history["epoch"] == history["epoch"].max())]
+        found[stage] = {
+            str(row["group"]): _finite({name: float(row[name]) for name in measured}) for row in last.to_dict("records")
+        }
+    return {"health": found} if found else {}
 
 
 def average(scores: Sequence[Mapping[str, Any] | None]) -> dict[str, float] | None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,14 +30,18 @@ from itkm.losses.instance_nce import instance_nce
 from itkm.losses.memory import cluster_means, update_memory
 from itkm.losses.nce import cluster_nce
 from itkm.matching.clusters import cluster_similarity, match_clusters, whitened
-from itkm.matching.instances import match_instances
+from itkm.matching.instances import match_instances, mutual_pairs
 from itkm.matching.texts import cluster_texts, instance_texts
 from itkm.models.clip import load_clip
 from itkm.models.store import load_model, save_model
 from itkm.stages.inputs import load_scenarios, open_checkpoint
 from itkm.stages.layout import Layout
-from itkm.training.groups import Group, Integers, Step, split_groups
-from itkm.training.rounds import count_clusters, describe, extract_groups, label_groups, outlier_share
+from itkm.training.checkpoint import Checkpoint
+from itkm.training.distributed import is_first, once, together
+from itkm.training.groups import Group, Integers, Step, require_sizes, split_groups
+from itkm.training.health import agreement, best_partners, cycle_consistency
+from itkm.training.record import Record
+from itkm.training.rounds import describe, extract_groups, label_groups
 from itkm.training.runtime import progress, resolve_device
 from itkm.training.trainer import Trainer
 
@@ -57,6 +63,21 @@ class OfflineTexts:
     instances: Floats
 
 
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Where one group's clusters and images meet those of the other group.
+
+    Attributes:
+        partner: cluster of the other group that matches each own cluster, int64 [C], -1 = none (CHM).
+        positives: instances of the other group that match each own instance, bool [N, M] (IHM).
+        health: share of the clusters whose most similar ones find each other, and for whom image and text agree.
+    """
+
+    partner: Integers
+    positives: csr_array
+    health: dict[str, float]
+
+
 @dataclass(eq=False)
 class Target:
     """What one group's images are trained towards during an epoch.
@@ -68,6 +89,7 @@ class Target:
         instances: instance memory [N, D] of the group's own images.
         positives: instances of the other group that match each own instance, bool [N, M] (IHM).
         texts, text_labels: unit texts [C', E] and the text of each image int64 [N], -1 = none.
+        health: of the group's clusters and matches.
     """
 
     labels: Tensor
@@ -77,37 +99,78 @@ class Target:
     positives: csr_array
     texts: Tensor
     text_labels: Tensor
+    health: dict[str, float] = field(default_factory=dict)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `restored` needs."""
+        matrix = self.positives
+        parts = [torch.from_numpy(own) for own in (matrix.indptr, matrix.indices)]
+        return {**vars(self), "positives": [*parts, list(matrix.shape)]}
+
+    @classmethod
+    def restored(cls, state: dict[str, Any], *, device: torch.device) -> Target:
+        """The target whose state this is."""
+        starts, columns, shape = state["positives"]
+        matrix = (np.ones(len(columns), dtype=np.bool_), columns.numpy(), starts.numpy())
+        moved = {name: own.to(device) for name, own in state.items() if isinstance(own, Tensor)}
+        return cls(**{**state, **moved, "positives": csr_array(matrix, shape=tuple(shape))})
+
+
+@dataclass(eq=False)
+class Round:
+    """An epoch under way: the groups' targets, the sums of the losses over the finished steps, and their number."""
+
+    targets: list[Target]
+    sums: Tensor = field(default_factory=lambda: torch.zeros(len(LOSSES)))
+    steps: int = 0
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """The means of the losses."""
+        return dict(zip(LOSSES, (self.sums / self.steps).tolist(), strict=True))
+
+    @property
+    def labels(self) -> list[Integers]:
+        """The newest pseudo-labels of every group."""
+        return [target.labels.cpu().numpy() for target in self.targets]
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `restored` needs."""
+        return {**vars(self), "targets": [target.state() for target in self.targets]}
+
+    @classmethod
+    def restored(cls, state: dict[str, Any], groups: list[Group], *, device: torch.device) -> Round:
+        """The round whose state this is."""
+        found = cls(**{**state, "targets": [Target.restored(own, device=device) for own in state["targets"]]})
+        require_sizes(groups, found.labels, [target.memory for target in found.targets])
+        return found
 
 
 def run(settings: Settings, layout: Layout) -> None:
     """Trains on matched groups and writes `artifacts/model` and `artifacts/heterogeneous`."""
-    torch.manual_seed(settings.seed)
-    scenarios = load_scenarios(settings, layout)
-    groups = split_groups(scenarios)
-    offline = load_offline(settings, layout, groups)
-    encoder, clip, card = load_model(layout.homogeneous)
-    trainer = Trainer(encoder.requires_grad_(True), settings.heterogeneous, device=resolve_device(settings.device))
-    trainer.encoder.neck.bias.requires_grad_(False)
-    scale = float(load_clip(settings.model).logit_scale.detach().exp())
-    texts = layout.prompts / "texts.safetensors"
-    inputs = [path for name in settings.scenarios for path in (layout.features(name), layout.clusters(name))]
-    inputs += [layout.homogeneous / "model.safetensors", layout.homogeneous / "config.json", texts]
-    checkpoint = open_checkpoint("heterogeneous", settings, SECTIONS, layout, inputs)
-    history: list[dict[str, object]] = []
-    first = 0
-    if state := checkpoint.load():
-        trainer.restore(state["trainer"])
-        history, first = state["history"], state["epoch"]
-    for epoch in range(first, settings.heterogeneous.epochs):
-        history += run_epoch(trainer, groups, offline, settings, epoch, scale=scale)
-        checkpoint.save({"epoch": epoch + 1, "trainer": trainer.state(), "history": history})
-    save_model(trainer.average.network, clip, card, layout.model)
-    with replacing(layout.model / "texts.safetensors") as temporary:
-        shutil.copyfile(texts, temporary)
-    final = prepare(trainer, groups, offline, settings)
-    save_matches(final, groups, scenarios, layout)
-    write_csv(layout.heterogeneous / "history.csv", history)
-    checkpoint.remove()
+    device = resolve_device(settings.device)
+    with together(device):
+        torch.manual_seed(settings.seed)
+        scenarios = load_scenarios(settings, layout)
+        groups = split_groups(scenarios)
+        offline = load_offline(settings, layout, groups)
+        encoder, clip, card = load_model(layout.homogeneous)
+        trainer = Trainer(encoder.requires_grad_(True), settings.heterogeneous, device=device)
+        trainer.encoder.neck.bias.requires_grad_(False)
+        scale = float(load_clip(settings.model).logit_scale.detach().exp())
+        texts = layout.prompts / "texts.safetensors"
+        inputs = [path for name in settings.scenarios for path in (layout.features(name), layout.clusters(name))]
+        inputs += [layout.homogeneous / "model.safetensors", layout.homogeneous / "config.json", texts]
+        checkpoint = open_checkpoint("heterogeneous", settings, SECTIONS, layout, inputs)
+        record = train(trainer, groups, offline, settings, checkpoint, scale=scale)
+        final = prepare(trainer, groups, offline, settings)
+        if is_first():
+            save_model(trainer.average.network, clip, card, layout.model)
+            with replacing(layout.model / "texts.safetensors") as temporary:
+                shutil.copyfile(texts, temporary)
+            save_matches(final, record, groups, scenarios, layout)
+            write_csv(layout.heterogeneous / "history.csv", record.history)
+            checkpoint.remove()
 
 
 def load_offline(settings: Settings, layout: Layout, groups: list[Group]) -> list[OfflineTexts]:
@@ -125,70 +188,111 @@ def load_offline(settings: Settings, layout: Layout, groups: list[Group]) -> lis
     return offline
 
 
-def run_epoch(
-    trainer: Trainer, groups: list[Group], offline: list[OfflineTexts], settings: Settings, epoch: int, *, scale: float
-) -> list[dict[str, object]]:
-    """Prepare the targets, train; returns the epoch's rows of the history."""
-    begun = time.perf_counter()
-    targets = prepare(trainer, groups, offline, settings)
-    losses = train_epoch(trainer, groups, targets, settings, epoch, scale=scale)
-    labels = [target.labels.cpu().numpy() for target in targets]
-    logger.info(
-        "heterogeneous %d/%d  loss %.3f (homogeneous %.3f, cluster %.3f, instance %.3f, text %.3f)  %s  %.0f s",
-        *(epoch + 1, settings.heterogeneous.epochs, *(losses[name] for name in LOSSES)),
-        *(describe(groups, labels), time.perf_counter() - begun),
-    )
-    return [
+def train(
+    trainer: Trainer,
+    groups: list[Group],
+    offline: list[OfflineTexts],
+    settings: Settings,
+    checkpoint: Checkpoint,
+    *,
+    scale: float,
+) -> Record:
+    """All epochs, from where the checkpoint stands."""
+    record, current = Record(), None
+    if state := once(checkpoint.load):
+        with checkpoint.restoring():
+            trainer.restore(state["trainer"])
+            record = Record.restored(state["record"])
+            current = Round.restored(state["round"], groups, device=trainer.device)
+    for epoch in range(len(record.labels), settings.heterogeneous.epochs):
+        begun = time.perf_counter()
+        current = current or Round(prepare(trainer, groups, offline, settings))
+        for step in train_steps(trainer, groups, current, settings, epoch, scale=scale):
+            if checkpoint.due():
+                parts = {"trainer": trainer.state(), "record": record.state(), "round": current.state()}
+                checkpoint.save({"epoch": epoch, "step": step, **parts})
+        close_round(current, record, groups)
+        logger.info(
+            "heterogeneous %d/%d  loss %.3f (homogeneous %.3f, cluster %.3f, instance %.3f, text %.3f)  %s  %.0f s",
+            *(epoch + 1, settings.heterogeneous.epochs, *current.losses.values()),
+            *(describe(groups, current.labels), time.perf_counter() - begun),
+        )
+        current = None
+    return record
+
+
+def close_round(current: Round, record: Record, groups: list[Group]) -> None:
+    """Adds a finished epoch to the record."""
+    values = [
         {
-            "epoch": epoch + 1,
-            "scenario": settings.scenarios[group.scenario],
-            "group": group.name.split("/")[1],
-            "images": len(own),
-            "clusters": count_clusters(own),
-            "outliers": outlier_share(own),
-            **losses,
+            **current.losses,
             "cluster_pairs": int((target.partner >= 0).sum()),
             "instance_pairs": target.positives.nnz,
+            **target.health,
         }
-        for group, own, target in zip(groups, labels, targets, strict=True)
+        for target in current.targets
     ]
+    record.partners.append([target.partner.cpu().numpy() for target in current.targets])
+    record.add(groups, current.labels, values)
 
 
 def prepare(trainer: Trainer, groups: list[Group], offline: list[OfflineTexts], settings: Settings) -> list[Target]:
     """Steps 1 to 4 of an epoch: newest labels, texts that follow them, matched clusters and instances."""
     options = settings.heterogeneous
     features, _ = extract_groups(trainer.average.network, groups)
-    labels = label_groups(features, groups, settings.labelling, camera_centring=options.camera_centring)
+    labels, silhouettes = once(
+        lambda: label_groups(features, groups, settings.labelling, camera_centring=options.camera_centring)
+    )
     means = [cluster_means(own, torch.from_numpy(label)) for own, label in zip(features, labels, strict=True)]
-    comparable = features
-    if options.match_centring:  # what the cameras, and so the groups, do not share is not compared [ours]
-        comparable = [
-            torch.from_numpy(centre_per_camera(own.numpy(), group.camera))
-            for own, group in zip(features, groups, strict=True)
-        ]
+    matches = once(lambda: match_groups(groups, features, labels, offline, options))
     targets = []
-    for place, group in enumerate(groups):
-        pair = (place, group.other)
-        partner = match_group_clusters(pair, comparable, labels, offline, options)
-        positives = match_instances(
-            *(comparable[own] for own in pair),
-            *(offline[own].instances for own in pair),
-            k=options.instance_neighbours,
-        )
+    for place, own in enumerate(matches):
         texts, text_labels = current_texts(offline[place], labels[place], dynamic=options.dynamic_texts)
         device = trainer.device
         targets.append(
             Target(
                 labels=torch.from_numpy(labels[place]).to(device),
                 memory=means[place].to(device),
-                partner=torch.from_numpy(partner).to(device),
+                partner=torch.from_numpy(own.partner).to(device),
                 instances=features[place].clone().to(device),
-                positives=positives,
+                positives=own.positives,
                 texts=torch.from_numpy(texts).to(device),
                 text_labels=torch.from_numpy(text_labels).to(device),
+                health={"silhouette": silhouettes[place], **own.health},
             )
         )
     return targets
+
+
+def match_groups(
+    groups: list[Group],
+    features: list[Tensor],
+    labels: list[Integers],
+    offline: list[OfflineTexts],
+    options: HeterogeneousSettings,
+) -> list[Matches]:
+    """CHM and IHM: every group's clusters and images against those of its scenario's other group."""
+    if options.match_centring:  # what the cameras, and so the groups, do not share is not compared [ours]
+        features = [
+            torch.from_numpy(centre_per_camera(own.numpy(), group.camera))
+            for own, group in zip(features, groups, strict=True)
+        ]
+    found = [
+        match_instances(
+            *(features[own] for own in (place, group.other)),
+            *(offline[own].instances for own in (place, group.other)),
+            k=options.instance_neighbours,
+        )
+        for place, group in enumerate(groups)
+    ]
+    matches = []
+    for place, group in enumerate(groups):
+        partner, health = match_group_clusters((place, group.other), features, labels, offline, options)
+        positives = found[place]
+        if options.instance_pairs == "mutual":
+            positives = mutual_pairs(positives, found[group.other])
+        matches.append(Matches(partner, positives, health))
+    return matches
 
 
 def match_group_clusters(
@@ -197,14 +301,18 @@ def match_group_clusters(
     labels: list[Integers],
     offline: list[OfflineTexts],
     options: HeterogeneousSettings,
-) -> Integers:
+) -> tuple[Integers, dict[str, float]]:
     """CHM: the partner in the other group of each cluster, by the similarity of their means and of their texts."""
     means = [cluster_means(features[own], torch.from_numpy(labels[own])).numpy() for own in pair]
     if options.cluster_whitening:
         means = list(whitened(*means, share=options.cluster_whitening))
     texts = [cluster_texts(offline[own].instances, labels[own]) for own in pair]
     similarity = cluster_similarity(*means, *texts, text_weight=options.cluster_text_weight)
-    return match_clusters(similarity, pairs=options.cluster_pairs)[0]
+    health = {
+        "cycle_consistency": cycle_consistency(*best_partners(similarity)),
+        "agreement": agreement(*means, *texts),
+    }
+    return match_clusters(similarity, pairs=options.cluster_pairs)[0], health
 
 
 def current_texts(offline: OfflineTexts, labels: Integers, *, dynamic: bool) -> tuple[Floats, Integers]:
@@ -214,25 +322,24 @@ def current_texts(offline: OfflineTexts, labels: Integers, *, dynamic: bool) -> 
     return offline.texts, offline.labels
 
 
-def train_epoch(
-    trainer: Trainer, groups: list[Group], targets: list[Target], settings: Settings, epoch: int, *, scale: float
-) -> dict[str, float]:
-    """Step 5: once over the images with the combined objective; returns the means of the losses."""
+def train_steps(
+    trainer: Trainer, groups: list[Group], current: Round, settings: Settings, epoch: int, *, scale: float
+) -> Iterator[int]:
+    """Step 5: once over the images with the combined objective; yields the number of finished steps after each."""
     options = settings.heterogeneous
-    steps, batches = trainer.batches(
-        groups, [target.labels.cpu().numpy() for target in targets], seed=(settings.seed, STAGE, epoch)
-    )
+    seed = (settings.seed, STAGE, epoch)
+    steps, batches = trainer.batches(groups, current.labels, seed=seed, done=current.steps)
     trainer.train()
-    sums = torch.zeros(len(LOSSES), device=trainer.device)
-    for number, step in enumerate(progress(batches, total=steps, title=f"heterogeneous {epoch + 1}")):
+    for step in progress(batches, total=steps - current.steps, title=f"heterogeneous {epoch + 1}"):
         queries, projected = trainer.encode(step)
-        parts = step_losses(queries, projected, step, groups, targets, options, scale=scale)
+        parts = step_losses(queries, projected, step, groups, current.targets, options, scale=scale)
         weights = parts.new_tensor([1.0, options.cluster_weight, options.instance_weight, options.text_weight])
         loss = parts @ weights
-        trainer.step(loss, epoch=epoch, step=number, steps=steps)
-        update_memories(queries, step, targets, options)
-        sums += torch.cat([loss[None], parts]).detach()
-    return dict(zip(LOSSES, (sums / steps).tolist(), strict=True))
+        trainer.step(loss, epoch=epoch, step=current.steps, steps=steps)
+        update_memories(queries, step, current.targets, options)
+        current.sums = current.sums.to(trainer.device) + torch.cat([loss[None], parts]).detach()
+        current.steps += 1
+        yield current.steps
 
 
 def step_losses(
@@ -272,8 +379,10 @@ def update_memories(queries: list[Tensor], step: Step, targets: list[Target], op
         update_memory(target.instances, rows, query, momentum=options.instance_momentum)
 
 
-def save_matches(targets: list[Target], groups: list[Group], scenarios: list[TrainingImages], layout: Layout) -> None:
-    """Writes the final labels and matches of each scenario, for the evaluation and the report."""
+def save_matches(
+    targets: list[Target], record: Record, groups: list[Group], scenarios: list[TrainingImages], layout: Layout
+) -> None:
+    """Writes the final labels and matches of each scenario, and those of every epoch, for evaluation and report."""
     for number, training in enumerate(scenarios):
         first, second = targets[2 * number], targets[2 * number + 1]
         halves = (groups[2 * number], groups[2 * number + 1])
@@ -293,5 +402,8 @@ def save_matches(targets: list[Target], groups: list[Group], scenarios: list[Tra
                 "partner_1": second.partner.cpu().numpy(),
                 "pairs": np.stack([halves[0].rows[row], halves[1].rows[column]], axis=1),
                 "pair_score": score,
+                "epoch_labels": record.epoch_labels(groups, number),
+                "epoch_partner_0": record.epoch_partners(2 * number),
+                "epoch_partner_1": record.epoch_partners(2 * number + 1),
             },
         )

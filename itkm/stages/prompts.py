@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from itkm.training.runtime import resolve_device, torch_generator
 
 STAGE = 2
 SECTIONS = ("scenarios", "seed", "model", "prompts")
+LOSSES = ("loss", "loss_image_text", "loss_text_image", "loss_separation")
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,14 @@ class Clusters:
     names: list[tuple[str, int]]
 
 
+@dataclass(eq=False)
+class Round:
+    """An epoch under way: the sums of the losses over the finished steps, and their number."""
+
+    sums: Tensor = field(default_factory=lambda: torch.zeros(len(LOSSES)))
+    steps: int = 0
+
+
 def run(settings: Settings, layout: Layout) -> None:
     """Learns a prompt for every cluster of every (scenario, group) and writes `artifacts/prompts`."""
     options = settings.prompts
@@ -67,27 +76,25 @@ def run(settings: Settings, layout: Layout) -> None:
     inputs = [path for name in settings.scenarios for path in (layout.features(name), layout.clusters(name))]
     checkpoint = open_checkpoint("prompts", settings, SECTIONS, layout, inputs)
     history: list[dict[str, object]] = []
-    first = 0
+    current = Round()
     if state := checkpoint.load():
-        prompts.load_state_dict(state["prompts"])
-        optimiser.load_state_dict(state["optimiser"])
-        history, first = state["history"], state["epoch"]
-    for epoch in range(first, options.epochs):
-        losses = train_epoch(clip, prompts, optimiser, clusters, settings, epoch)
+        with checkpoint.restoring():
+            prompts.load_state_dict(state["prompts"])
+            optimiser.load_state_dict(state["optimiser"])
+            history, current = state["history"], Round(**state["round"])
+    for epoch in range(len(history), options.epochs):
+        for step in train_steps(clip, prompts, optimiser, clusters, current, settings, epoch):
+            if checkpoint.due():
+                parts = {"prompts": prompts.state_dict(), "optimiser": optimiser.state_dict(), "history": history}
+                checkpoint.save({"epoch": epoch, "step": step, "round": vars(current), **parts})
+        losses = dict(zip(LOSSES, (current.sums / current.steps).tolist(), strict=True))
         between = between_scenarios(encode_clusters(clip, prompts, count), clusters.scenario)
         history.append({"epoch": epoch + 1, **losses, "between_scenarios": between})
         logger.info(
             "prompts %d/%d  loss %.3f  separation %.4f  mean cosine between scenarios %.3f",
             *(epoch + 1, options.epochs, losses["loss"], losses["loss_separation"], between),
         )
-        checkpoint.save(
-            {
-                "epoch": epoch + 1,
-                "prompts": prompts.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "history": history,
-            }
-        )
+        current = Round()
     save_texts(encode_clusters(clip, prompts, count).cpu(), clusters.names, layout)
     write_csv(layout.prompts / "history.csv", history)
     checkpoint.remove()
@@ -120,21 +127,21 @@ def load_clusters(settings: Settings, layout: Layout, device: torch.device) -> C
     )
 
 
-def train_epoch(
+def train_steps(
     clip: Clip,
     prompts: Prompts,
     optimiser: torch.optim.Optimizer,
     clusters: Clusters,
+    current: Round,
     settings: Settings,
     epoch: int,
-) -> dict[str, float]:
-    """Once over the cached features; returns the means of the losses."""
+) -> Iterator[int]:
+    """Once over the cached features; yields the number of finished steps after each."""
     options = settings.prompts
     scale = clip.logit_scale.exp()
-    sums = torch.zeros(4)
     batches = list(shuffled(len(clusters.images), options.batch, torch_generator(settings.seed, STAGE, epoch)))
-    for step, rows in enumerate(batches):
-        factor = learning_rate((epoch + step / len(batches)) / options.epochs, warmup=options.warmup)
+    for rows in batches[current.steps :]:
+        factor = learning_rate((epoch + current.steps / len(batches)) / options.epochs, warmup=options.warmup)
         optimiser.param_groups[0]["lr"] = options.learning_rate * factor
         wanted, place = clusters.cluster[rows].unique(return_inverse=True)
         scenario, group = clusters.scenario[wanted], clusters.group[wanted]
@@ -148,9 +155,10 @@ def train_epoch(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        sums += torch.stack([loss, image_text, text_image, apart]).detach().cpu()
-    names = ("loss", "loss_image_text", "loss_text_image", "loss_separation")
-    return dict(zip(names, (sums / len(batches)).tolist(), strict=True))
+        current.sums = current.sums + torch.stack([loss, image_text, text_image, apart]).detach().cpu()
+        current.steps += 1
+        logger.debug("epoch %d, step %d of %d: sums %s", epoch + 1, current.steps, len(batches), current.sums.tolist())
+        yield current.steps
 
 
 def shuffled(count: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:

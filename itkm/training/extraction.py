@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from itkm.models.clip import Clip
 from itkm.models.encoder import Encoder
+from itkm.training.distributed import gather, own_places
 from itkm.training.runtime import mixed_precision
 
 
@@ -23,8 +24,13 @@ def to_pixels(images: NDArray[np.uint8], device: torch.device) -> Tensor:
 def extract(
     encoder: Encoder, images: NDArray[np.uint8], *, scenario: int, group: NDArray[np.int64], batch: int = 128
 ) -> tuple[Tensor, Tensor]:
-    """Unit features [N, D] and unit projections [N, E] of one scenario's images [N, 3, H, W], on the CPU."""
+    """Unit features [N, D] and unit projections [N, E] of one scenario's images [N, 3, H, W], on the CPU.
+
+    Several processes share the images and all get all features.
+    """
     device = encoder.scenario_embedding.device
+    count, places = len(images), own_places(len(images))
+    images, group = images[places], group[places]
     features = torch.empty(len(images), encoder.trunk.feature_dim)
     projected = torch.empty(len(images), encoder.trunk.projected_dim)
     encoder.eval()
@@ -34,7 +40,7 @@ def extract(
         with mixed_precision(device):
             outputs = encoder(to_pixels(images[rows], device), torch.full_like(groups, scenario), groups)
         features[rows], projected[rows] = (normalize(output.float(), dim=1).cpu() for output in outputs)
-    return features, projected
+    return gather(features, count), gather(projected, count)
 
 
 @torch.no_grad()

@@ -67,6 +67,19 @@ def split_groups(scenarios: Sequence[TrainingImages]) -> list[Group]:
     return groups
 
 
+def require_sizes(groups: Sequence[Group], labels: Sequence[Integers], memories: Sequence[Tensor]) -> None:
+    """Refuses labels [N] and cluster memories [C, D] that are not of these groups' images.
+
+    Raises:
+        ValueError: the numbers differ; the first group is named.
+    """
+    for group, own, memory in zip(groups, labels, memories, strict=True):
+        if len(own) != len(group.rows) or len(memory) != int(own.max(initial=-1)) + 1:
+            raise ValueError(
+                f"{group.name} has {len(group.rows)} images; it holds {len(own)} labels and {len(memory)} memories"
+            )
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """One joint batch over all groups.
@@ -97,8 +110,13 @@ def joint_batches(
     device: torch.device,
     rng: np.random.Generator,
     generator: torch.Generator,
+    done: int = 0,
 ) -> tuple[int, Iterator[Step]]:
-    """The number of steps of an epoch and its steps: P x K images of every group in each [paper]."""
+    """The number of steps of an epoch and its steps: P x K images of every group in each [paper].
+
+    `rng` draws all batches at once, `generator` augments them one by one: to go on after `done` steps it must be in the
+    state that it had then.
+    """
     steps = epoch_steps([int((own >= 0).sum()) for own in labels], batch=identities * instances)
     batches = [
         identity_batches(own, identities=identities, instances=instances, steps=steps, rng=rng) for own in labels
@@ -113,7 +131,7 @@ def joint_batches(
         return AUGMENTATIONS[kind](pixels, generator) if kind else pixels
 
     def iterate() -> Iterator[Step]:
-        for step in range(steps):
+        for step in range(done, steps):
             parts = [batch[step] for batch in batches]
             pixels = [images(*arguments) for arguments in zip(groups, parts, extra, strict=True)]
             sizes = torch.tensor([len(part) for part in parts])

@@ -6,19 +6,16 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from itkm.errors import InputError
-from itkm.labelling.pseudo import pseudo_labels
+from itkm.labelling.pseudo import label_graph, labels_of
 from itkm.labelling.repairs import appearance_prior, centre_per_camera, with_prior
 from itkm.labelling.settings import LabellingSettings
 from itkm.models.encoder import Encoder
 from itkm.training.extraction import extract
-from itkm.training.groups import Group
-
-Integers = NDArray[np.int64]
+from itkm.training.groups import Group, Integers
+from itkm.training.health import silhouette
 
 COLLAPSE_SHARE = 0.9  # with more outliers than this, an epoch learns from too few images to be trusted
 
@@ -43,8 +40,8 @@ def label_groups(
     *,
     camera_centring: bool,
     prior_weight: float = 0.0,
-) -> list[Integers]:
-    """Pseudo-labels int64 [N] of every group, dense from 0, -1 = outlier.
+) -> tuple[list[Integers], list[float]]:
+    """Pseudo-labels int64 [N] of every group, dense from 0, -1 = outlier; and their silhouettes.
 
     Args:
         features: unit features of the groups.
@@ -56,7 +53,7 @@ def label_groups(
     Raises:
         InputError: no group has two clusters, so that there is nothing to learn from; or a group has too few images.
     """
-    labels = []
+    labels, silhouettes = [], []
     for own, group in zip(features, groups, strict=True):
         vectors = own.numpy()
         if camera_centring:
@@ -64,11 +61,13 @@ def label_groups(
         if prior_weight > 0:
             vectors = with_prior(vectors, appearance_prior(group.images), weight=prior_weight)
         try:
-            labels.append(pseudo_labels(vectors, settings))
+            graph = label_graph(vectors, settings)
         except InputError as error:
             raise InputError(f"{group.name}: {error}") from error
+        labels.append(labels_of(graph, settings))
+        silhouettes.append(silhouette(graph, labels[-1]))
     _require_clusters(labels, groups, settings)
-    return labels
+    return labels, silhouettes
 
 
 def outlier_share(labels: Integers) -> float:
@@ -106,8 +105,3 @@ def describe(groups: Sequence[Group], labels: Sequence[Integers]) -> str:
         f"{group.name} {count_clusters(own)} clusters {100 * outlier_share(own):.0f} % outliers"
         for group, own in zip(groups, labels, strict=True)
     )
-
-
-def move(features: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """The same tensors on the device."""
-    return [own.to(device) for own in features]

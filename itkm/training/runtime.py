@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from itkm.errors import InputError
+from itkm.training.distributed import is_first, local_number
 
 Item = TypeVar("Item")
 
@@ -28,6 +29,8 @@ def resolve_device(name: str) -> torch.device:
         raise InputError(f"device: {name!r}, but torch sees no GPU. Set `device: auto` or `cpu` in params.yaml.")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":  # several processes have a GPU each
+        name = f"cuda:{local_number()}"
     if name == "cpu":
         _keep_freed_memory()
     return torch.device(name)
@@ -61,5 +64,6 @@ def torch_generator(*seed: int) -> torch.Generator:
 
 def progress(items: Iterable[Item], *, total: int, title: str) -> Iterable[Item]:
     """A progress bar on a terminal; elsewhere nothing, as each epoch logs a line."""
-    bar: Iterable[Item] = tqdm(items, total=total, desc=title, leave=False, disable=not sys.stderr.isatty())
+    shown = sys.stderr.isatty() and is_first()
+    bar: Iterable[Item] = tqdm(items, total=total, desc=title, leave=False, disable=not shown)
     return bar

@@ -9,7 +9,7 @@ import torch
 from itkm.errors import InputError
 from itkm.labelling import neighbours
 from itkm.matching import instances
-from itkm.matching.instances import match_instances
+from itkm.matching.instances import match_instances, mutual_pairs
 
 Make = Callable[[int, np.random.Generator], np.ndarray]
 
@@ -108,3 +108,20 @@ def test_wrong_input_is_named() -> None:
         match_instances(rows, rows, rows[:2], rows, k=1)
     with pytest.raises(InputError, match="texts of one length"):
         match_instances(rows, rows, rows, rows[:, :2], k=1)
+
+
+@pytest.mark.parametrize("k", [1, 4, 1000])
+def test_mutual_pairs_are_those_that_hold_both_ways(k: int) -> None:
+    generator = np.random.default_rng(k)
+    sides = [(real(count, generator), exact(count, generator)) for count in (40, 25)]
+    (images, texts), (others, other_texts) = sides
+    there = match_instances(images, others, texts, other_texts, k=k)
+    back = match_instances(others, images, other_texts, texts, k=k)
+    both = mutual_pairs(there, back)
+    assert both.has_sorted_indices and both.dtype == np.bool_
+    expected = {
+        (i, j) for i, j in zip(*there.nonzero(), strict=True) if (j, i) in set(zip(*back.nonzero(), strict=True))
+    }
+    assert set(zip(*both.nonzero(), strict=True)) == expected
+    assert k == 1000 or len(expected) < there.nnz
+    assert (mutual_pairs(back, there).toarray() == both.toarray().T).all()

@@ -49,8 +49,10 @@ def write_weights(name: str, path: Path) -> Any:
     return model
 
 
-@pytest.mark.parametrize("name", ["vit-b-16", "rn50-quickgelu"])
-@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [("vit-b-16", "pt"), ("vit-b-16-quickgelu", "safetensors"), ("rn50", "safetensors"), ("rn50-quickgelu", "pt")],
+)
 def test_published_weights_load_at_another_shape_and_survive_a_round_trip(
     name: str, suffix: str, tmp_path: Path
 ) -> None:
@@ -74,7 +76,7 @@ def test_published_weights_load_at_another_shape_and_survive_a_round_trip(
         assert torch.equal(encoder.eval()(*inputs)[1], again(*inputs)[1])
 
 
-@pytest.mark.parametrize("name", ["vit-b-16", "rn50"])
+@pytest.mark.parametrize("name", ["vit-b-16", "vit-b-16-quickgelu", "rn50", "rn50-quickgelu"])
 def test_at_the_published_shape_it_is_the_published_tower(name: str, tmp_path: Path) -> None:
     published = write_weights(name, tmp_path / "weights.pt").eval()
     clip = load_clip(make_settings(name, tmp_path / "weights.pt", height=224, width=224)).eval()
@@ -85,20 +87,43 @@ def test_at_the_published_shape_it_is_the_published_tower(name: str, tmp_path: P
         assert torch.allclose(clip.encode_image(images)[1], expected, rtol=1e-4, atol=1e-5)
 
 
-def write_folder(folder: Path, config: dict[str, Any], *, weights: bool = True) -> Path:
+@pytest.mark.parametrize("kind", ["vit-b-16", "rn50"])
+def test_quick_gelu_is_another_function_of_the_same_weights(kind: str, tmp_path: Path) -> None:
+    """A file does not say which form it needs: the name in params.yaml decides, and it makes a difference."""
+    write_weights(kind, tmp_path / "weights.pt")
+    images = torch.rand(2, 3, 64, 32)
+    plain, quick = (
+        load_clip(make_settings(name, tmp_path / "weights.pt")).eval() for name in (kind, f"{kind}-quickgelu")
+    )
+    assert all(torch.equal(own, theirs) for own, theirs in zip(plain.parameters(), quick.parameters(), strict=True))
+    with torch.no_grad():
+        assert not torch.allclose(plain.text.encode(["a person"]), quick.text.encode(["a person"]), atol=1e-6)
+        if kind == "vit-b-16":  # the convolutional tower has no GELU
+            assert not torch.allclose(plain.encode_image(images)[1], quick.encode_image(images)[1], atol=1e-6)
+
+
+def write_folder(folder: Path, config: dict[str, Any], *, name: str = "vit-b-16", weights: bool = True) -> Path:
     folder.mkdir()
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
     if weights:
-        write_weights("vit-b-16", folder / "open_clip_model.safetensors")
+        write_weights(name, folder / "open_clip_model.safetensors")
     return folder
 
 
-def test_a_folder_of_open_clip_loads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["vit-b-16", "vit-b-16-quickgelu", "rn50", "rn50-quickgelu"])
+def test_a_folder_of_open_clip_loads(name: str, tmp_path: Path) -> None:
     import open_clip
 
-    folder = write_folder(tmp_path / "clip", open_clip.get_model_config("ViT-B-16"))
-    clip = load_clip(make_settings("vit-b-16", folder))
-    assert clip.encode_image(torch.rand(1, 3, 64, 32))[1].shape == (1, 24)
+    config = open_clip.get_model_config(OPEN_CLIP_NAMES[name])
+    folder = write_folder(tmp_path / "clip", config, name=name)
+    clip = load_clip(make_settings(name, folder)).eval()
+    published = write_weights(name, tmp_path / "weights.pt").eval()
+    from open_clip.tokenizer import SimpleTokenizer
+
+    with torch.no_grad():
+        assert clip.encode_image(torch.rand(1, 3, 64, 32))[1].shape == (1, 24)
+        expected = published.encode_text(SimpleTokenizer()(["a person"]))
+        assert torch.allclose(clip.text.encode(["a person"]), expected, atol=1e-6)
 
 
 def test_a_folder_without_weights_is_refused_instead_of_left_random(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from itkm.models.clip import DemoConfig, build_demo, load_clip, save_demo
 from itkm.models.settings import ModelSettings
 from itkm.models.store import build_encoder, make_card, save_model
 from itkm.stages import report
-from itkm.stages.evaluate import average, centre_groups, judge_matches, run
+from itkm.stages.evaluate import average, centre_groups, judge_matches, read_health, run
 from itkm.stages.layout import Layout
 from itkm.training.extraction import to_pixels
 
@@ -249,3 +249,22 @@ def test_centring_removes_what_a_group_has_in_common() -> None:
 
 def test_nothing_scored_has_no_average() -> None:
     assert average([None, None]) is None
+
+
+def test_health_is_that_of_the_last_epoch(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    places = [(epoch, scenario, group) for epoch in (1, 2) for scenario in ("vi", "7") for group in GROUPS]
+    rows = [dict(zip(("epoch", "scenario", "group"), place, strict=True)) for place in places]
+    write_csv(layout.homogeneous / "history.csv", [{**row, "outliers": 0.5, "loss": 1} for row in rows])
+    assert read_health(layout, "vi") == {}
+    measured = [
+        {**row, "outliers": 0.1 * number, "stability": float("nan"), "loss": 1} for number, row in enumerate(rows)
+    ]
+    write_csv(layout.heterogeneous / "history.csv", measured)
+    last = {"visible": {"outliers": 0.6, "stability": None}, "infrared": {"outliers": 0.7, "stability": None}}
+    found = read_health(layout, "7")["health"]
+    assert {stage: set(own) for stage, own in found.items()} == {"heterogeneous": set(GROUPS)}
+    assert {name: own["stability"] for name, own in found["heterogeneous"].items()} == dict.fromkeys(GROUPS)
+    assert [own["outliers"] for own in found["heterogeneous"].values()] == pytest.approx(
+        [own["outliers"] for own in last.values()]
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,14 @@ from itkm.stages.heterogeneous import OfflineTexts, Target
 from itkm.stages.inputs import load_scenarios
 from itkm.stages.layout import Layout
 from itkm.training.groups import Group, Step, split_groups
+from itkm.training.record import Record
 from itkm.training.trainer import Trainer
 from toy import SCENARIOS, make_settings
 
 LOSSES = ["loss", "loss_homogeneous", "loss_cluster", "loss_instance", "loss_text"]
-COLUMNS = ["epoch", "scenario", "group", "images", "clusters", "outliers", *LOSSES, "cluster_pairs", "instance_pairs"]
+HEALTH = ["silhouette", "cycle_consistency", "agreement"]
+COLUMNS = ["epoch", "scenario", "group", "images", "clusters", "outliers", "stability"]
+COLUMNS += [*LOSSES, "cluster_pairs", "instance_pairs", *HEALTH]
 
 
 def read_history(layout: Layout) -> list[dict[str, str]]:
@@ -48,13 +52,30 @@ def test_history_columns_and_objective(trained: Layout) -> None:
         assert total == pytest.approx(own + 0.5 * clusters + 0.25 * instances + texts, rel=1e-5)
         assert int(row["cluster_pairs"]) == int(row["clusters"])  # progressive: nobody is left over
         assert 0 < int(row["instance_pairs"]) <= 5 * int(row["images"])
+        assert math.isnan(float(row["stability"])) == (row["epoch"] == "1")
+        assert all(-1 <= float(row[name]) <= 1 for name in HEALTH)
+
+
+def test_matches_of_every_epoch_are_kept(trained: Layout) -> None:
+    rows = read_history(trained)
+    for scenario in SCENARIOS:
+        with np.load(trained.heterogeneous / f"{scenario}.npz", allow_pickle=False) as stored:
+            found = dict(stored)
+        own = [row for row in rows if row["scenario"] == scenario]
+        for half in (0, 1):
+            labels, partners = found["epoch_labels"][:, found["group"] == half], found[f"epoch_partner_{half}"]
+            for epoch, row in enumerate(own[half::2]):
+                count = labels[epoch].max() + 1
+                assert count == int(row["clusters"])
+                assert (partners[epoch] >= 0).tolist() == [place < count for place in range(partners.shape[1])]
 
 
 def test_matches_of_the_finished_model(trained: Layout) -> None:
     for scenario, training in zip(SCENARIOS, load_scenarios(make_settings(trained.root), trained), strict=True):
         with np.load(trained.heterogeneous / f"{scenario}.npz", allow_pickle=False) as stored:
             found = dict(stored)
-        assert set(found) == {*("labels", "group", "path", "partner_0", "partner_1", "pairs", "pair_score")}
+        keys = ("labels", "group", "path", "partner_0", "partner_1", "pairs", "pair_score")
+        assert set(found) == {*keys, "epoch_labels", "epoch_partner_0", "epoch_partner_1"}
         assert (found["path"] == training.paths).all()
         assert (found["group"] == training.group).all()
         first, second = found["pairs"].T
@@ -86,19 +107,27 @@ def test_frozen_clip_and_offline_texts_are_the_same_files_after_training(project
     before = {path: sha256(path) for path in files}
     settings, groups, offline, trainer = begin(project)
     kept = [(own.texts.copy(), own.instances.copy()) for own in offline]
-    heterogeneous.run_epoch(trainer, groups, offline, settings, 0, scale=10.0)
+    train_one_epoch(trainer, groups, offline, settings)
     assert {path: sha256(path) for path in files} == before
     for own, (texts, instances) in zip(offline, kept, strict=True):
         assert (own.texts == texts).all()
         assert (own.instances == instances).all()
 
 
+def train_one_epoch(
+    trainer: Trainer, groups: list[Group], offline: list[OfflineTexts], settings: Settings
+) -> heterogeneous.Round:
+    current = heterogeneous.Round(heterogeneous.prepare(trainer, groups, offline, settings))
+    steps = list(heterogeneous.train_steps(trainer, groups, current, settings, 0, scale=10.0))
+    assert steps == list(range(1, current.steps + 1))
+    return current
+
+
 def train_one_step(layout: Layout, **weights: float) -> tuple[dict[str, float], Tensor]:
     """The losses of an epoch of one step, and a weight that they move."""
     off = {"cluster_weight": 0.0, "instance_weight": 0.0, "text_weight": 0.0}
     settings, groups, offline, trainer = begin(layout, identities=8, **{**off, **weights})
-    targets = heterogeneous.prepare(trainer, groups, offline, settings)
-    losses = heterogeneous.train_epoch(trainer, groups, targets, settings, 0, scale=10.0)
+    losses = train_one_epoch(trainer, groups, offline, settings).losses
     return losses, trainer.encoder.state_dict()["stems.0.0.weight"]
 
 
@@ -203,8 +232,11 @@ def test_a_group_that_loses_its_clusters_sits_out(trained: Layout, monkeypatch: 
     found = [own.labels.copy() for own in offline]
     found[2] = np.full_like(found[2], -1)
     answers = iter(found)
-    monkeypatch.setattr("itkm.training.rounds.pseudo_labels", lambda *_: next(answers))
-    rows = heterogeneous.run_epoch(trainer, groups, offline, settings, 0, scale=10.0)
+    monkeypatch.setattr("itkm.training.rounds.labels_of", lambda *_: next(answers))
+    record = Record()
+    heterogeneous.close_round(train_one_epoch(trainer, groups, offline, settings), record, groups)
+    rows = record.history
     assert [row["clusters"] == 0 for row in rows] == [False, False, True, False, False, False]
     assert rows[3]["cluster_pairs"] == 0
     assert np.isfinite(rows[0]["loss"])  # type: ignore[call-overload]
+    assert record.epoch_partners(2).shape == (1, 0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from itkm.stages.layout import Layout
 from itkm.training.extraction import extract as extract_features
 from toy import SCENARIOS, extract_and_cluster, make_project, make_settings
 
-COLUMNS = ["epoch", "scenario", "group", "images", "clusters", "outliers", "loss"]
+COLUMNS = ["epoch", "scenario", "group", "images", "clusters", "outliers", "stability", "silhouette", "loss"]
 
 
 def read_history(folder: Path) -> list[dict[str, str]]:
@@ -35,8 +36,27 @@ def test_history_has_a_row_for_every_epoch_and_group(trained: Layout) -> None:
         assert row["images"] == "32"
         assert 2 <= int(row["clusters"]) <= 16
         assert 0 <= float(row["outliers"]) < 1
+        assert math.isnan(float(row["stability"])) == (row["epoch"] == "1")
+        assert -1 <= float(row["silhouette"]) <= 1
     for epoch in "12":
         assert len({row["loss"] for row in rows if row["epoch"] == epoch}) == 1
+
+
+def test_labels_of_every_epoch_are_kept_and_are_those_of_the_history(trained: Layout) -> None:
+    rows = read_history(trained.homogeneous)
+    for training in load_scenarios(make_settings(trained.root), trained):
+        with np.load(trained.homogeneous / f"{training.scenario}.npz", allow_pickle=False) as stored:
+            found = dict(stored)
+        assert set(found) == {"epoch_labels", "group", "path"}
+        assert (found["path"] == training.paths).all()
+        assert (found["group"] == training.group).all()
+        assert found["epoch_labels"].dtype == np.int32
+        own = [row for row in rows if row["scenario"] == training.scenario]
+        for epoch, labels in enumerate(found["epoch_labels"]):
+            halves = [labels[training.group == half] for half in (0, 1)]
+            for half, row in zip(halves, own[2 * epoch : 2 * epoch + 2], strict=True):
+                assert half.max() + 1 == int(row["clusters"])
+                assert (half < 0).mean() == pytest.approx(float(row["outliers"]))
 
 
 def test_training_moves_every_part_of_the_encoder(trained: Layout) -> None:

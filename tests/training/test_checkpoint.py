@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from itkm.errors import InputError
-from itkm.training.checkpoint import Checkpoint
+from itkm.files import write_bytes
+from itkm.training.checkpoint import PAUSE, ROOT, SHARE, Checkpoint, differences
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,8 @@ def make_state() -> dict[str, Any]:
     network(torch.ones(1, 2)).sum().backward()
     optimiser.step()
     history = [{"epoch": 1, "scenario": "vi", "loss": 0.1}]
-    return {"epoch": 1, "network": network.state_dict(), "optimiser": optimiser.state_dict(), "history": history}
+    parts = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "history": history}
+    return {"epoch": 1, "step": 2, **parts}
 
 
 def test_what_is_saved_is_loaded_bit_for_bit() -> None:
@@ -63,7 +65,7 @@ def test_damaged_state_is_put_aside_and_said(damage: Any, caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING):
         assert checkpoint.load() is None
     assert "training starts again" in caplog.text
-    assert [path.name for path in checkpoint.folder.iterdir()] == ["state.damaged"]
+    assert {path.name for path in checkpoint.folder.iterdir()} == {"state.damaged", "made-from.json"}
     checkpoint.save(make_state())
     assert checkpoint.load() is not None
 
@@ -84,7 +86,7 @@ def test_failed_write_keeps_the_last_state_and_is_said(monkeypatch: pytest.Monke
     state = checkpoint.load()
     assert state is not None
     assert state["epoch"] == 1
-    assert [path.name for path in checkpoint.folder.iterdir()] == ["state.pt"]
+    assert {path.name for path in checkpoint.folder.iterdir()} == {"state.pt", "made-from.json"}
 
 
 def test_finished_stage_forgets_its_state() -> None:
@@ -103,3 +105,71 @@ def test_states_that_nobody_came_back_for_are_removed_after_a_week() -> None:
         os.utime(checkpoint.folder, (0, 0))
     make().remove()
     assert [checkpoint.folder.exists() for checkpoint in (stale, recent, foreign)] == [False, True, True]
+
+
+def test_every_difference_of_settings_and_files_is_named() -> None:
+    before = {"format": 2, "settings": {"a": {"rate": 0.1, "same": 1}, "gone": 2}, "inputs": {"x": "1", "y": "2"}}
+    now = {"format": 2, "settings": {"a": {"rate": 0.2, "same": 1, "more": [3]}}, "inputs": {"y": "3", "z": "4"}}
+    assert differences(before, now) == [
+        *("a.more was not there, is [3]", "a.rate was 0.1, is 0.2", "gone was 2, is not there"),
+        *("x is gone", "z is new", "y differs"),
+    ]
+    assert differences(before, before) == []
+    assert differences({**before, "format": 1}, before) == ["the state was made by another version"]
+
+
+def test_what_differs_from_the_newest_state_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    for seed in (3, 2):
+        make(settings={"seed": seed}).save(make_state())
+    os.utime(make(settings={"seed": 3}).folder, (0, 0))
+    with caplog.at_level(logging.INFO):
+        assert make().load() is None
+        assert make("heterogeneous").load() is None
+    assert caplog.messages == ["not resumed: seed was 2, is 1; starting anew"]
+
+
+def test_many_differences_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    make(settings={f"name{number}": 1 for number in range(9)}).save(make_state())
+    with caplog.at_level(logging.INFO):
+        assert make(settings={f"name{number}": 2 for number in range(9)}).load() is None
+    (message,) = caplog.messages
+    assert message.count(" was 1, is 2") == 5
+    assert message.endswith(" and 4 more; starting anew")
+
+
+def test_state_of_an_older_version_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    folder = ROOT / "homogeneous-0123456789abcdef"
+    folder.mkdir(parents=True)
+    torch.save({"epoch": 3}, folder / "state.pt")
+    with caplog.at_level(logging.INFO):
+        assert make().load() is None
+    assert "homogeneous-0123456789abcdef was made by another version; starting anew" in caplog.text
+
+
+def test_state_that_another_run_left_in_this_folder_is_refused() -> None:
+    other, own = make(settings={"seed": 2}), make()
+    other.save(make_state())
+    other.folder.rename(own.folder)
+    with pytest.raises(InputError, match=rf"state\.pt: claims to be of .* it is the state of {other.folder.name}"):
+        own.load()
+
+
+def test_the_pause_grows_with_what_a_save_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large the model, saving takes no more than its share of the time."""
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    slow = make()
+
+    def write_slowly(path: Path, content: bytes) -> None:
+        now[0] += 3.0
+        write_bytes(path, content)
+
+    monkeypatch.setattr("itkm.training.checkpoint.write_bytes", write_slowly)
+    assert not slow.due()
+    now[0] += PAUSE
+    assert slow.due()
+    slow.save(make_state())
+    now[0] += 3.0 / SHARE - 1
+    assert not slow.due()
+    now[0] += 2
+    assert slow.due()

@@ -79,7 +79,8 @@ def test_each_group_is_extracted_through_its_own_branch(
 def test_groups_are_labelled_on_their_own(groups: list[Group]) -> None:
     counts = [3, 3, 2, 2]
     features = [clustered(group, clusters=count) for group, count in zip(groups, counts, strict=True)]
-    labels = label_groups(features, groups, settings(), camera_centring=False)
+    labels, silhouettes = label_groups(features, groups, settings(), camera_centring=False)
+    assert all(apart > 0.5 for apart in silhouettes)
     assert [count_clusters(own) for own in labels] == counts
     assert all(
         sorted(set(own.tolist()) - {-1}) == list(range(count)) for own, count in zip(labels, counts, strict=True)
@@ -96,7 +97,7 @@ def test_camera_centring_removes_what_cameras_add(groups: list[Group]) -> None:
     ]
     agreement = []
     for centring in (False, True):
-        labels = label_groups(features, groups, settings(eps=0.7), camera_centring=centring)
+        labels, _ = label_groups(features, groups, settings(eps=0.7), camera_centring=centring)
         agreement.append(
             np.mean([len({own[i] for i in range(0, len(own), 2)} - {-1}) == 1 for own in labels])  # person 0
         )
@@ -118,10 +119,10 @@ def test_collapse_of_one_group_is_a_warning_that_names_it(
     found = [np.arange(len(group.rows), dtype=np.int64) % 3 - 1 for group in groups]
     found[2][:] = -1
     answers = iter(found)
-    monkeypatch.setattr("itkm.training.rounds.pseudo_labels", lambda *_: next(answers))
+    monkeypatch.setattr("itkm.training.rounds.labels_of", lambda *_: next(answers))
     features = [clustered(group, clusters=2) for group in groups]
     with caplog.at_level(logging.WARNING):
-        labels = label_groups(features, groups, settings(), camera_centring=False)
+        labels, _ = label_groups(features, groups, settings(), camera_centring=False)
     (warning,) = caplog.messages
     assert warning.startswith("own/first: labels collapse: 0 clusters, 100 %")
     assert outlier_share(labels[2]) == 1

@@ -1,0 +1,202 @@
+"""Stages I and III in two processes: the losses, labels and memories of one, and an end that can be gone on from."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from torch import Tensor
+
+from itkm.errors import InputError
+from itkm.stages import heterogeneous, homogeneous
+from itkm.stages.layout import Layout
+from itkm.training import extraction, groups
+from itkm.training.extraction import to_pixels
+from itkm.training.trainer import Trainer
+from together import run_joined
+from toy import make_settings
+
+pytestmark = pytest.mark.slow  # each test starts processes that train together
+
+SOURCE = Path(__file__).parents[2]
+
+
+def digest(value: Any) -> str:
+    """A hash of every bit of the tensors in nested dicts and lists."""
+    total = hashlib.sha256()
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for own in values:
+        total.update(digest(own).encode())
+    if isinstance(value, Tensor):
+        total.update(value.numpy().tobytes())
+    return total.hexdigest()
+
+
+def in_double_precision(patch: pytest.MonkeyPatch, stage: ModuleType) -> None:
+    """A random network amplifies rounding; what is left in double precision is a difference of the method."""
+    source = "build_encoder" if stage is homogeneous else "load_model"
+    make = getattr(stage, source)
+
+    def doubled(*arguments: Any) -> Any:
+        encoder, *others = make(*arguments)
+        return encoder.double(), *others
+
+    patch.setattr(stage, source, doubled)
+    for module in (groups, extraction):
+        patch.setattr(module, "to_pixels", lambda images, device: to_pixels(images, device).double())
+
+
+def watch(stage: ModuleType, layout: Layout) -> tuple[list[float], list[str]]:
+    """Runs a stage in this process; the loss of every step, and hashes of labels, memories and network after it."""
+    losses: list[float] = []
+    states: list[str] = []
+    steps, step = stage.train_steps, Trainer.step
+
+    def watched(trainer: Trainer, groups: Any, current: Any, *rest: Any, **named: Any) -> Iterator[int]:
+        for number in steps(trainer, groups, current, *rest, **named):
+            state = trainer.state()
+            states.append(digest({"round": current.state(), "encoder": state["encoder"], "average": state["average"]}))
+            yield number
+
+    def noted(self: Trainer, loss: Tensor, **named: Any) -> None:
+        losses.append(loss.item())
+        step(self, loss, **named)
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(layout.root):
+        in_double_precision(patch, stage)
+        patch.setattr(stage, "train_steps", watched)
+        patch.setattr(Trainer, "step", noted)
+        stage.run(make_settings(layout.root), layout)
+    return losses, states
+
+
+@pytest.mark.parametrize(("stage", "output"), [(homogeneous, "homogeneous"), (heterogeneous, "model")])
+def test_two_processes_learn_what_one_does(project: Layout, tmp_path: Path, stage: ModuleType, output: str) -> None:
+    expected, _ = watch(stage, project)
+    weights = project.root / "artifacts" / output / "model.safetensors"
+    labels = project.root / "artifacts" / stage.__name__.rpartition(".")[2] / "vi.npz"
+    shutil.copy(labels, tmp_path / "alone.npz")
+    weights.unlink()
+    labels.unlink()
+    (losses, states), (others, same) = run_joined(lambda: watch(stage, project), tmp_path)
+    assert len(losses) == 4
+    assert losses == pytest.approx(expected, rel=1e-4)
+    assert others == losses
+    assert states == same  # to the last bit
+    assert weights.exists()
+    with np.load(tmp_path / "alone.npz") as alone, np.load(labels) as shared:
+        assert (alone["epoch_labels"] == shared["epoch_labels"]).all()
+
+
+def test_only_the_first_process_writes_and_speaks(project: Layout, tmp_path: Path) -> None:
+    """Not one file is opened for writing by the other."""
+
+    def work() -> list[str]:
+        written: list[str] = []
+        with pytest.MonkeyPatch.context() as patch, contextlib.chdir(project.root):
+            replace = Path.replace
+            patch.setattr(Path, "replace", lambda own, to: [written.append(str(to)), replace(own, to)][1])
+            handler = logging.Handler()
+            handler.emit = lambda record: written.append(record.getMessage())  # type: ignore[method-assign]
+            logging.getLogger("itkm").addHandler(handler)
+            logging.getLogger("itkm").setLevel(logging.INFO)
+            homogeneous.run(make_settings(project.root), project)
+        return written
+
+    first, second = run_joined(work, tmp_path)
+    assert any(name.endswith("model.safetensors") for name in first)
+    assert any(line.startswith("homogeneous 2/2") for line in first)
+    assert second == []
+
+
+def test_what_is_wrong_with_the_labels_is_said(project: Layout, tmp_path: Path) -> None:
+    settings = make_settings(project.root, labelling={"eps": 1e-6, "min_samples": 30})
+
+    def work() -> str:
+        with contextlib.chdir(project.root):
+            try:
+                homogeneous.run(settings, project)
+            except InputError as error:
+                return str(error)
+            except Exception as error:
+                return type(error).__name__
+        return ""
+
+    first, second = run_joined(work, tmp_path)
+    assert "no group has two clusters" in first
+    assert second == "ItkmError"
+
+
+def write_params(layout: Layout, *, epochs: int) -> None:
+    settings = make_settings(Path(), homogeneous={"epochs": epochs})
+    (layout.root / "params.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+
+
+@contextlib.contextmanager
+def torchrun(layout: Layout, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """`torchrun` with two processes, and the file with all that they say."""
+    said = layout.root / "said"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *options]
+    command += ["-m", "itkm", "run", "homogeneous"]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
+    with said.open("wb") as stream:
+        process = subprocess.Popen(command, cwd=layout.root, env=environment, stdout=stream, stderr=stream)
+        try:
+            yield process, said
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def wait_for(said: Path, text: str, process: subprocess.Popen[bytes], *, seconds: float = 240) -> None:
+    until = time.monotonic() + seconds
+    while text not in said.read_text():
+        assert time.monotonic() < until and process.poll() is None, said.read_text()
+        time.sleep(0.2)
+
+
+def workers(process: subprocess.Popen[bytes]) -> list[int]:
+    """The processes that `torchrun` started."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [pid for pid in map(int, children) if b"itkm" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_a_killed_process_ends_the_run_and_an_elastic_restart_goes_on(project: Layout) -> None:
+    write_params(project, epochs=1000)
+    with torchrun(project) as (process, said):
+        wait_for(said, "homogeneous 1/1000", process)
+        os.kill(workers(process)[1], signal.SIGKILL)
+        assert process.wait(120) != 0
+        assert "SIGKILL" in said.read_text()
+    with torchrun(project, "--max-restarts", "1") as (process, said):
+        until = time.monotonic() + 240
+        while not list((project.root / ".itkm" / "checkpoints").glob("*/state.pt")):
+            assert time.monotonic() < until and process.poll() is None, said.read_text()
+            time.sleep(0.2)
+        os.kill(workers(process)[0], signal.SIGKILL)
+        wait_for(said, "going on after epoch", process)
+        epoch = int(said.read_text().rpartition("going on after epoch ")[2].partition(",")[0])
+        wait_for(said, f"homogeneous {epoch + 2}/1000", process)
+
+
+def test_torchrun_ends_well(project: Layout) -> None:
+    write_params(project, epochs=2)
+    shutil.rmtree(project.homogeneous)
+    with torchrun(project) as (process, said):
+        assert process.wait(300) == 0, said.read_text()
+        assert said.read_text().count("homogeneous 2/2") == 1
+    assert (project.homogeneous / "model.safetensors").exists()
