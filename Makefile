@@ -68,6 +68,6 @@ $(VENV)/.setup: pyproject.toml constraints.txt
 	$(INSTALL) -e '.[$(EXTRAS)]'
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.setup
-	$(INSTALL) -e '.[$(EXTRAS),$(TEST_EXTRAS)]'
+$(VENV)/.test: $(VENV)/.setup docker/requirements.txt
+	$(INSTALL) -e '.[$(EXTRAS),$(TEST_EXTRAS)]' -r docker/requirements.txt
 	@touch $@

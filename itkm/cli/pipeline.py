@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from pathlib import Path
 
 import click
 
@@ -25,13 +26,18 @@ def run(stage: str, scenario: str | None) -> None:
 
     STAGE is one of prepare, validate, homogeneous, extract, cluster, prompts, heterogeneous, evaluate, report.
 
+    With ITKM_RUNNER=docker it runs in a container; ITKM_IMAGE and ITKM_GPUS say in which and with which GPUs.
+
     \b
     Examples:
       itkm run prepare --scenario vi
       itkm run homogeneous
+      ITKM_RUNNER=docker dvc repro
     """
     from itkm.files import require_space
+    from itkm.runner import in_docker, run_in_docker
     from itkm.stages.layout import Layout
+    from itkm.usage import sampled
 
     settings, layout = project_settings(), Layout()
     if scenario is not None and stage not in SCENARIO_STAGES:
@@ -42,12 +48,17 @@ def run(stage: str, scenario: str | None) -> None:
             "`scenarios` there, or choose one of these."
         )
     require_space(layout.root, SPACE)
+    if in_docker():
+        command = ["run", stage, *(["--scenario", scenario] if scenario else [])]
+        run_in_docker(command, workspace=layout.root, weights=Path(settings.model.weights))
     body = importlib.import_module(f"itkm.stages.{stage}").run
     if stage not in SCENARIO_STAGES:
-        body(settings, layout)
+        with sampled(layout.root, stage):
+            body(settings, layout)
         return
     for name in [scenario] if scenario is not None else settings.scenarios:
-        body(settings, layout, name)
+        with sampled(layout.root, f"{stage}-{name}"):
+            body(settings, layout, name)
 
 
 @click.command()
