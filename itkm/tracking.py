@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import logging
 import math
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,25 +18,36 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import yaml
 
 import itkm
 from itkm.config import Settings
+from itkm.errors import InputError, ItkmError
 from itkm.files import sha256
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 EXPERIMENT = "itkm"
 ARTIFACTS = "mlartifacts"
 UNKNOWN = "unknown"
 PARAMS_AT_ONCE, METRICS_AT_ONCE = 100, 1000  # limits of MLflow for one request
-# No word to the outside, and nothing is ever unpickled.
+# No word to the outside, nothing is ever unpickled, and stdout is ours: commands print JSON there.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}  # unless the user says else
+PLACES = {"flow_run": "ITKM_FLOW_RUN", "image_digest": "ITKM_IMAGE_DIGEST"}  # told by whoever starts a run
+WEIGHTS = Path("artifacts") / "model" / "model.safetensors"
+USAGE = Path(".itkm") / "usage"  # <stage>.csv, which `itkm.usage` writes
+PER_GROUP = frozenset({"images", "clusters", "outliers", "cluster_pairs", "instance_pairs", "stability", "silhouette"})
+PER_SCENARIO = frozenset({"cycle_consistency", "agreement"})
 
 History = Sequence[Mapping[str, str | float]]
 
@@ -76,6 +90,34 @@ def dvc_hash(root: Path) -> str:
     return str(yaml.safe_load(file.read_text(encoding="utf-8"))["outs"][0].get("md5", UNKNOWN))
 
 
+def tracking_address(root: Path) -> str:
+    """Where MLflow keeps its runs and models: `MLFLOW_TRACKING_URI`, by default `mlflow.db` in the project."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(root / 'mlflow.db').resolve()}"
+
+
+@contextlib.contextmanager
+def mlflow_client(root: Path) -> Iterator[MlflowClient]:
+    """A client of MLflow at `tracking_address`; what goes wrong in the block becomes a message of ours.
+
+    Raises:
+        InputError: MLflow is not installed, the address cannot be one, or the server wants another password.
+        ItkmError: no server answers, or the database is locked or full: the same command may work later.
+    """
+    if find_spec("mlflow") is None:
+        raise InputError("MLflow is not installed. Install it with `pip install 'itkm[ops]'`.")
+    os.environ.update({**PATIENCE, **os.environ, **ENVIRONMENT})
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    address = tracking_address(root)
+    _require_possible(address)
+    try:
+        yield MlflowClient(tracking_uri=address)
+    except (MlflowException, SQLAlchemyError) as error:
+        raise _explained(error, address) from error
+
+
 def log_run(
     settings: Settings,
     metrics: Mapping[str, Any],
@@ -84,9 +126,25 @@ def log_run(
     *,
     root: Path,
 ) -> None:
-    """Logs one run to MLflow: at `MLFLOW_TRACKING_URI`, by default `mlflow.db` and `mlartifacts/` in the project.
+    """Logs one run to MLflow like `track_run`, but what fails is a warning: the result itself is already written."""
+    if find_spec("mlflow") is None:
+        logger.info("tracking skipped: mlflow is not installed (pip install 'itkm[ops]')")
+        return
+    try:
+        track_run(settings, metrics, histories, page_without_images, root=root)
+    except ItkmError as error:
+        logger.warning("not tracked: %s Then run `itkm run report` again.", error)
 
-    A tracking server that fails is a warning: the result itself is already written.
+
+def track_run(
+    settings: Settings,
+    metrics: Mapping[str, Any],
+    histories: Mapping[str, History],
+    page_without_images: Path,
+    *,
+    root: Path,
+) -> str:
+    """Logs one run to MLflow and returns its id.
 
     Args:
         settings: become the run's params.
@@ -94,32 +152,62 @@ def log_run(
         histories: rows of each training stage's history; become curves over the epochs.
         page_without_images: the report, with no image of a person.
         root: the project's folder.
-    """
-    if find_spec("mlflow") is None:
-        logger.info("tracking skipped: mlflow is not installed (pip install 'itkm[ops]')")
-        return
-    os.environ.update(ENVIRONMENT)
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
-    local = f"sqlite:///{(root / 'mlflow.db').resolve()}"
-    address = os.environ.get("MLFLOW_TRACKING_URI") or local
-    try:
-        client = MlflowClient(tracking_uri=address)
-        server = address.startswith(("http://", "https://"))  # which chooses the place of its artifacts itself
-        experiment = _experiment(client, None if server else (root / ARTIFACTS).resolve())
-        run = client.create_run(experiment, tags=_tags(settings, root)).info.run_id
+    Raises:
+        ItkmError: MLflow fails, see `mlflow_client`.
+    """
+    with mlflow_client(root) as client:
+        tags = {**lineage(settings, root), "result": result_hash(metrics)}
+        run = client.create_run(_experiment(client, artifact_folder(root)), tags=tags).info.run_id
         status = "FAILED"
         try:
             _log_content(client, run, settings, metrics, histories)
+            _log_usage(client, run, root)
             client.log_artifact(run, str(page_without_images))
             client.log_dict(run, dict(metrics), "metrics.json")
             status = "FINISHED"
         finally:
             client.set_terminated(run, status)
-        logger.info("tracked as run %s of experiment %r at %s", run, EXPERIMENT, address)
-    except MlflowException as error:
-        logger.warning("not tracked: MLflow at %s failed: %s. Run `itkm run report` again.", address, error)
+    logger.info("tracked as run %s of experiment %r at %s", run, EXPERIMENT, without_password(tracking_address(root)))
+    return str(run)
+
+
+def lineage(settings: Settings, root: Path) -> dict[str, str]:
+    """What a run or model can be traced back to: versions, and hashes of data, lock file, weights, image and flow."""
+    files = {
+        **{f"{name}.sha256": root / name for name in ("data.dvc", "dvc.lock")},
+        **{f"manifest.{name}": root / "data" / name / "manifest.parquet" for name in settings.scenarios},
+        "model": root / WEIGHTS,
+    }
+    return {
+        **{name.replace(" ", "_"): value for name, value in versions(settings, root).items()},
+        **{name: sha256(file) for name, file in files.items() if file.is_file()},
+        **{tag: os.environ.get(variable) or UNKNOWN for tag, variable in PLACES.items()},
+    }
+
+
+def result_hash(metrics: Mapping[str, Any]) -> str:
+    """SHA-256 of a result, by which its run is found again."""
+    return hashlib.sha256(json.dumps(metrics, sort_keys=True).encode()).hexdigest()
+
+
+def artifact_folder(root: Path) -> Path | None:
+    """Where files of runs go: beside the sqlite database, else in the project; None where a server chooses itself."""
+    address = tracking_address(root)
+    if address.startswith(("http://", "https://")):
+        return None
+    file = sqlite_file(address)
+    return ((file.parent if file else root) / ARTIFACTS).resolve()
+
+
+def sqlite_file(address: str) -> Path | None:
+    """The file of a sqlite address; None for any other."""
+    return Path(address.removeprefix("sqlite:///").split("?")[0]) if address.startswith("sqlite:///") else None
+
+
+def without_password(address: str) -> str:
+    """An address as it may be shown."""
+    return re.sub(r"//[^/@]*@", "//", address)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -134,14 +222,45 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 def step_values(stage: str, history: History) -> dict[tuple[str, int], float]:
     """The values of a history by (name, epoch): `<stage>/<column>`, with `/<scenario>/<group>` where they differ."""
     values: dict[tuple[str, int], float] = {}
-    per_group = {"images", "clusters", "outliers", "cluster_pairs", "instance_pairs"}
     for row in history:
         for column, value in row.items():
             if isinstance(value, str) or column == "epoch" or not math.isfinite(value):
                 continue
-            place = f"/{row['scenario']}/{row['group']}" if column in per_group else ""
-            values[f"{stage}/{column}{place}", int(row["epoch"])] = value
+            values[f"{stage}/{column}{_place(row, column)}", int(row["epoch"])] = value
     return values
+
+
+def _place(row: Mapping[str, str | float], column: str) -> str:
+    """What a value is of: one group, one scenario, or the whole stage."""
+    if column in PER_GROUP:
+        return f"/{row['scenario']}/{row['group']}"
+    return f"/{row['scenario']}" if column in PER_SCENARIO else ""
+
+
+def _require_possible(address: str) -> None:
+    """Refuses what would make MLflow wait for minutes, or write where nobody looks."""
+    file = sqlite_file(address)
+    if file is not None and not file.parent.is_dir():
+        raise InputError(f"{address}: {file.parent} is no folder. Correct MLFLOW_TRACKING_URI.")
+    if not re.match(r"(https?|sqlite|postgresql|mysql|mssql)(\+\w+)?://", address):
+        raise InputError(
+            f"{without_password(address)}: no address of MLflow. Expected http://HOST:PORT or "
+            "sqlite:////FOLDER/mlflow.db in MLFLOW_TRACKING_URI."
+        )
+
+
+def _explained(error: Exception, address: str) -> ItkmError:
+    """A failure of MLflow as one message: what failed, and what to do."""
+    place, said = f"MLflow at {without_password(address)}", str(error)
+    if "database is locked" in said:
+        return ItkmError(f"{place} failed: the database is locked by another process. Try again in a moment.")
+    if "disk is full" in said or "No space left" in said:
+        return ItkmError(f"{place} failed: the disk is full. Free some space and type the same command again.")
+    if re.search(r"Max retries exceeded|Connection (refused|aborted|reset)|Read timed out|Name or service", said):
+        return ItkmError(f"{place} failed: no server answers. Start it (`make up`), or correct MLFLOW_TRACKING_URI.")
+    if re.search(r"error code 401|error code 403|not authenticated|Permission denied", said):
+        return InputError(f"{place} failed: it refuses the password. Set MLFLOW_TRACKING_USERNAME and _PASSWORD.")
+    return ItkmError(f"{place} failed: {' '.join(said.split())[:500]}.")
 
 
 def _experiment(client: MlflowClient, artifacts: Path | None) -> str:
@@ -150,15 +269,6 @@ def _experiment(client: MlflowClient, artifacts: Path | None) -> str:
     if found is not None:
         return str(found.experiment_id)
     return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts.as_uri() if artifacts else None))
-
-
-def _tags(settings: Settings, root: Path) -> dict[str, str]:
-    """What a run can be traced back to."""
-    hashes = {name: sha256(root / name) for name in ("data.dvc", "dvc.lock") if (root / name).is_file()}
-    return {
-        **{name.replace(" ", "_"): value for name, value in versions(settings, root).items()},
-        **{f"{name}.sha256": value for name, value in hashes.items()},
-    }
 
 
 def _log_content(
@@ -182,6 +292,25 @@ def _log_content(
         values += [Metric(name, value, now, epoch) for (name, epoch), value in step_values(stage, history).items()]
     for start in range(0, len(params), PARAMS_AT_ONCE):
         client.log_batch(run, params=params[start : start + PARAMS_AT_ONCE])
+    _log_metrics(client, run, values)
+
+
+def _log_usage(client: MlflowClient, run: str, root: Path) -> None:
+    """What each stage used of the machine when it last ran here: MLflow's system metrics."""
+    from mlflow.entities import Metric
+
+    for file in sorted((root / USAGE).glob("*.csv")):
+        table = pd.read_csv(file)
+        columns = [name for name in table if name != "timestamp"]
+        values = [
+            Metric(f"system/{file.stem}/{name}", float(value), int(1000 * moment), step)
+            for name in columns
+            for step, (moment, value) in enumerate(zip(table["timestamp"], table[name], strict=True))
+        ]
+        _log_metrics(client, run, values)
+
+
+def _log_metrics(client: MlflowClient, run: str, values: list[Metric]) -> None:
     for start in range(0, len(values), METRICS_AT_ONCE):
         client.log_batch(run, metrics=values[start : start + METRICS_AT_ONCE])
 

@@ -1,13 +1,29 @@
 from __future__ import annotations
 
+import hashlib
 import logging
+import re
+import shutil
+import sqlite3
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from itkm.config import Settings
-from itkm.tracking import dvc_hash, flat, git_commit, log_run, step_values, versions
+from itkm.errors import InputError, ItkmError
+from itkm.tracking import (
+    dvc_hash,
+    flat,
+    git_commit,
+    log_run,
+    mlflow_client,
+    result_hash,
+    step_values,
+    track_run,
+    versions,
+    without_password,
+)
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -26,6 +42,7 @@ HISTORY = [
     for epoch in (1, 2, 3)
     for group in ("visible", "infrared")
 ]
+USAGE = "timestamp,cpu_utilization_percentage,process_memory_usage_megabytes\n100.5,50,700\n105.5,75,701\n"
 HISTORIES = {"homogeneous": HISTORY, "prompts": [{"epoch": 1.0, "loss": 2.0, "between_scenarios": float("nan")}]}
 
 
@@ -40,8 +57,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git = ["git", "-C", str(root), "-c", "user.name=t", "-c", "user.email=t@t"]
     for arguments in (["init", "-q"], ["add", "params.yaml"], ["commit", "-qm", "first"]):
         subprocess.run([*git, *arguments], check=True)
+    (root / ".itkm" / "usage").mkdir(parents=True)
+    (root / ".itkm" / "usage" / "extract-vi.csv").write_text(USAGE)
+    (root / "artifacts" / "model").mkdir(parents=True)
+    (root / "artifacts" / "model" / "model.safetensors").write_bytes(b"weights")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("ITKM_FLOW_RUN", "flow-7")
+        patch.delenv("ITKM_IMAGE_DIGEST", raising=False)
         log_run(SETTINGS, METRICS, HISTORIES, page, root=root)
     return root
 
@@ -78,6 +101,16 @@ def test_run_can_be_traced_back(run, root: Path) -> None:  # noqa: ANN001
     assert run.data.tags["data.dvc"] == "0123abcd.dir"
     assert len(run.data.tags["data.dvc.sha256"]) == 64
     assert "dvc.lock.sha256" not in run.data.tags
+    assert run.data.tags["flow_run"] == "flow-7"
+    assert run.data.tags["image_digest"] == "unknown"
+    assert run.data.tags["model"] == hashlib.sha256(b"weights").hexdigest()
+    assert run.data.tags["result"] == result_hash(METRICS)
+
+
+def test_run_has_what_the_stages_used_of_the_machine(run, root: Path) -> None:  # noqa: ANN001
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
+    used = client.get_metric_history(run.info.run_id, "system/extract-vi/cpu_utilization_percentage")
+    assert [(own.step, own.value, own.timestamp) for own in used] == [(0, 50, 100_500), (1, 75, 105_500)]
 
 
 def test_artifacts_are_the_page_and_the_metrics_and_no_image(run, root: Path) -> None:  # noqa: ANN001
@@ -96,7 +129,50 @@ def test_a_server_that_fails_is_a_warning(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     log_run(SETTINGS, METRICS, HISTORIES, root / "report.html", root=root)
-    assert "not tracked: MLflow at http://127.0.0.1:9 failed" in caplog.text
+    assert "not tracked: MLflow at http://127.0.0.1:9 failed: no server answers. Start it" in caplog.text
+    with pytest.raises(ItkmError, match="no server answers"):
+        track_run(SETTINGS, METRICS, HISTORIES, root / "report.html", root=root)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("ftp://127.0.0.1", "ftp://127.0.0.1: no address of MLflow. Expected http://HOST:PORT"),
+        ("mlruns", "mlruns: no address of MLflow"),
+        ("sqlite:////nowhere/mlflow.db", "/nowhere is no folder. Correct MLFLOW_TRACKING_URI"),
+    ],
+)
+def test_an_address_that_cannot_be_one_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch, address: str, said: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(InputError, match=re.escape(said)), mlflow_client(root):
+        pass
+
+
+def test_artifacts_lie_beside_the_database_wherever_the_run_is_made(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(root / "mlflow.db", tmp_path / "mlflow.db")
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        database.execute("update experiments set name = 'other' where name = 'itkm'")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    track_run(SETTINGS, METRICS, HISTORIES, root / "report.html", root=root / "clone")
+    assert list((tmp_path / "mlartifacts").rglob("report.html"))
+
+
+def test_a_locked_database_is_said_to_be_one(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(root / "mlflow.db", tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}?timeout=1")
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        database.execute("begin exclusive")
+        with pytest.raises(ItkmError, match="the database is locked by another process"):
+            track_run(SETTINGS, METRICS, HISTORIES, root / "report.html", root=root)
+
+
+def test_a_password_is_never_shown() -> None:
+    assert without_password("http://user:secret@host:5000") == "http://host:5000"
+    assert without_password("sqlite:////a/mlflow.db") == "sqlite:////a/mlflow.db"
 
 
 def test_without_mlflow_tracking_is_skipped(
@@ -114,6 +190,15 @@ def test_values_shared_by_all_groups_are_logged_once() -> None:
     assert len(values) == 3 + 2 * 3
     assert values["homogeneous/clusters/vi/visible", 2] == 12
     assert step_values("prompts", HISTORIES["prompts"]) == {("prompts/loss", 1): 2.0}
+
+
+def test_values_of_a_scenario_are_logged_once_for_it() -> None:
+    rows = [{"epoch": 1.0, "scenario": "vi", "group": group, "agreement": 0.5, "stability": 0.7} for group in "ab"]
+    assert step_values("heterogeneous", rows) == {
+        ("heterogeneous/agreement/vi", 1): 0.5,
+        ("heterogeneous/stability/vi/a", 1): 0.7,
+        ("heterogeneous/stability/vi/b", 1): 0.7,
+    }
 
 
 def test_changed_settings_show_beside_the_commit(root: Path) -> None:

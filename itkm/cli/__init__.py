@@ -13,11 +13,15 @@ from collections.abc import Sequence
 import click
 
 from itkm import __version__
+from itkm.cli.ablate import ablate
 from itkm.cli.data import data
 from itkm.cli.embed import embed
+from itkm.cli.feed import feed
 from itkm.cli.label import label
+from itkm.cli.model import model
 from itkm.cli.pipeline import result, run
 from itkm.cli.pretrain import pretrain
+from itkm.cli.purge import purge
 from itkm.cli.score import score
 from itkm.cli.search import search
 from itkm.errors import ItkmError
@@ -26,18 +30,19 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0, 1 (a failure of ours), 2 (bad input) or 130 (Ctrl-C)."""
+    """Runs one command and returns its exit code: 0, 1 (a failure of ours), 2 (bad input), 130 (Ctrl-C), or its own."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in given
     _log_to_stderr()
     try:
-        cli.main([argument for argument in given if argument != "--debug"], prog_name="itkm", standalone_mode=False)
+        plain = [argument for argument in given if argument != "--debug"]
+        code = cli.main(plain, prog_name="itkm", standalone_mode=False)
     except click.Abort as error:
         reason = error.__cause__ if error.__cause__ is not None else KeyboardInterrupt()
         return _fail(reason, debug=debug)
     except Exception as error:
         return _fail(error, debug=debug)
-    return 0
+    return code if isinstance(code, int) else 0  # a verdict's; other commands return nothing
 
 
 def _fail(error: BaseException, *, debug: bool) -> int:
@@ -88,5 +93,5 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (data, run, result, embed, label, score, search, pretrain):
+for command in (data, run, result, embed, label, score, search, feed, model, purge, pretrain, ablate):
     cli.add_command(command)

@@ -12,7 +12,7 @@ from itkm.errors import InputError
 
 @click.command()
 @click.argument("images", metavar="IMAGES...", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--model", "folder", required=True, type=FOLDER, help="A trained model, such as artifacts/model.")
+@click.option("--model", "folder", required=True, type=FOLDER, help="artifacts/model, or models:/itkm@champion.")
 @click.option("--out", required=True, type=FILE, help="The .npz of features that is written.")
 @click.option("--scenario", help="See the images as of this scenario.  [default: the manifest's; the model's first]")
 @click.option("--group", help="See the images as of this group.  [default: the manifest's; the scenario's first]")
@@ -41,7 +41,7 @@ def embed(
     \b
     Examples:
       itkm embed photos --model artifacts/model --scenario vi --group visible --out photos.npz
-      itkm embed data/vi --model artifacts/model --split gallery --out gallery.npz
+      itkm embed data/vi --model models:/itkm@champion --split gallery --out gallery.npz
 
     \b
     Captions against images, for a data set that has captions:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("image", required=False, type=FILE)
 @click.option("--text", help="Words that describe a person, in place of IMAGE.")
-@click.option("--model", "folder", required=True, type=FOLDER, help="The trained model that embedded the gallery.")
+@click.option(
+    "--model", "folder", required=True, type=FOLDER, help="As for `itkm embed`: the one that embedded the gallery."
+)
 @click.option("--gallery", "file", required=True, type=FILE, help="A .npz that `itkm embed` wrote.")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="Length of the ranked list.")
 @click.option("--html", type=FILE, help="Write the list with its pictures as one offline page.")

@@ -14,6 +14,7 @@ from itkm.files import sha256
 from itkm.models.encoder import Encoder
 from itkm.models.store import ModelCard, load_model
 from itkm.models.text import TextEncoder
+from itkm.registry.fetch import PREFIX, fetch
 from itkm.training.runtime import resolve_device
 
 
@@ -70,12 +71,17 @@ class Model:
         return f"Choose with --scenario and --group as what it shall see the images ({known})."
 
 
-def open_model(folder: Path) -> Model:
-    """Reads a model as `dvc repro` leaves it in artifacts/model, onto the GPU where there is one.
+def open_model(place: Path) -> Model:
+    """Reads a model onto the GPU where there is one.
+
+    Args:
+        place: a folder as `dvc repro` leaves it in artifacts/model, or a registered model as `itkm.registry.fetch`
+            names it: `models:/itkm@champion`.
 
     Raises:
-        InputError: files missing, damaged, or not belonging together.
+        InputError: no such model, or files missing, damaged, or not belonging together.
     """
+    folder = fetch(str(place)) if str(place).startswith(PREFIX) else place
     encoder, clip, card = load_model(folder)
     device = resolve_device("auto")
     return Model(encoder.to(device), clip.text.to(device), card, sha256(folder / "model.safetensors"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +29,18 @@ logger = logging.getLogger(__name__)
 
 def run(settings: Settings, layout: Layout) -> None:
     """Writes the page and logs the run; MLflow receives the page without any image of a person."""
+    report = make_report(settings, layout)
+    page = build_page(report, images=True).encode()
+    write_bytes(layout.report, page)
+    logger.info("report: %s, %.1f MB, opens in any browser without a network", layout.report, len(page) / 1e6)
+    with page_without_images(report, layout) as bare:
+        log_run(settings, report.metrics, report.histories, bare, root=layout.root)
+
+
+def make_report(settings: Settings, layout: Layout) -> Report:
+    """All that the page shows, from the files of the stages before."""
     galleries, thumbnails = collect_pictures(settings, layout)
-    report = Report(
+    return Report(
         metrics=json.loads(layout.metrics.read_text(encoding="utf-8")),
         galleries=galleries,
         histories=read_histories(layout),
@@ -36,13 +48,15 @@ def run(settings: Settings, layout: Layout) -> None:
         versions=versions(settings, layout.root),
         thumbnails=thumbnails,
     )
-    page = build_page(report, images=True).encode()
-    write_bytes(layout.report, page)
-    logger.info("report: %s, %.1f MB, opens in any browser without a network", layout.report, len(page) / 1e6)
+
+
+@contextlib.contextmanager
+def page_without_images(report: Report, layout: Layout) -> Iterator[Path]:
+    """A file of the page as it may leave this machine: with no image of a person."""
     with tempfile.TemporaryDirectory() as folder:
         bare = Path(folder) / layout.report.name
         bare.write_text(build_page(report, images=False), encoding="utf-8")
-        log_run(settings, report.metrics, report.histories, bare, root=layout.root)
+        yield bare
 
 
 def read_histories(layout: Layout) -> dict[str, list[Row]]:

@@ -1,0 +1,165 @@
+"""What lies in the project's folder: shards and manifests, results, galleries, and copies of the images."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from itkm.data.manifest import MANIFEST_FILE, read_manifest, write_manifest
+from itkm.files import replacing, write_npz
+from itkm.purge.history import DERIVED, is_derived
+from itkm.purge.traces import Subject, Traces, file_holds, table_rows
+
+LEFT_ALONE = {".git", ".venv", "__pycache__"}
+CHECKPOINTS = Path(".itkm") / "checkpoints"  # hold memories of features; a training can begin again without them
+STAGING = Path(".itkm") / "import"  # of an import that was cut off
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that goes, or is written anew without them.
+
+    Attributes:
+        kind: shown before its name.
+        name: where it is.
+        size: bytes that go or are written anew.
+        erase: does it; a second call changes nothing.
+    """
+
+    kind: str
+    name: str
+    size: int
+    erase: Callable[[], None]
+
+
+def find_data(root: Path, subject: Subject, scenario: str, traces: Traces) -> Iterator[Item]:
+    """What a scenario's folder holds: first the manifest's rows, so that it never names an image that is gone.
+
+    Args:
+        root: the project's folder.
+        subject: whose images go.
+        scenario: of the folder; the same images may lie in another than the subject's.
+        traces: what tells the images.
+    """
+    folder = root / "data" / scenario
+    file = folder / MANIFEST_FILE
+    if file.is_file():
+        manifest = read_manifest(folder)
+        gone = int(_rows(manifest, subject, traces).sum())
+        if gone:
+            name = f"{file.relative_to(root).as_posix()}: {gone} of {len(manifest)} rows"
+            yield Item("manifest", name, file.stat().st_size, partial(_drop_rows, folder, subject, traces))
+    if (folder / STAGING).is_dir():
+        yield _folder(root, folder / STAGING, "unfinished import")
+    for shard in sorted(folder.rglob("*.tar")):
+        if file_holds(shard, traces):
+            name = shard.relative_to(root).as_posix()
+            yield Item("shard", name, shard.stat().st_size, partial(_drop_members, shard, traces))
+
+
+def find_derived(root: Path, scenarios: Iterable[str]) -> Iterator[Item]:
+    """Results that tell of the scenarios' images, and what a training that was cut off left."""
+    for place in DERIVED:
+        for file in sorted((root / place).rglob("*")):
+            name = file.relative_to(root).as_posix()
+            if is_derived(name, scenarios) and not file.is_dir():
+                yield Item("result", name, file.stat().st_size, partial(file.unlink, missing_ok=True))
+    if (root / CHECKPOINTS).is_dir():
+        yield _folder(root, root / CHECKPOINTS, "checkpoints")
+
+
+def find_copies(root: Path, traces: Traces, skipped: Iterable[Path]) -> Iterator[Item]:
+    """Galleries and tables with rows of the images, and files that are or hold one, anywhere else in the project.
+
+    Args:
+        root: the project's folder.
+        traces: what tells the images.
+        skipped: folders that are looked at elsewhere.
+    """
+    leave = {*(root / place for place in DERIVED), *skipped}
+    for parent, folders, names in os.walk(root):
+        folders[:] = sorted(own for own in folders if own not in LEFT_ALONE and Path(parent, own) not in leave)
+        for file in (Path(parent, name) for name in sorted(names)):
+            if not file.is_symlink() and file.is_file() and file_holds(file, traces):
+                kind, erase = HOLDERS.get(file.suffix, ("copy", _remove))
+                yield Item(kind, file.relative_to(root).as_posix(), file.stat().st_size, partial(erase, file, traces))
+
+
+def _rows(manifest: pd.DataFrame, subject: Subject, traces: Traces) -> pd.Series[bool]:
+    """Which rows of a manifest go: the subject's, and those of the same images in another scenario or camera."""
+    same = manifest["path"].str.extract(r"([0-9a-f]{16})[^/]*$")[0].isin({digest[:16] for digest in traces.images})
+    own = manifest["scenario"] == subject.scenario
+    return same | (own & (pd.Series(subject.rows(manifest)) | manifest["path"].isin(traces.names)))
+
+
+def _drop_rows(folder: Path, subject: Subject, traces: Traces) -> None:
+    """Writes the manifest without the images; with no row left, there is none."""
+    manifest = read_manifest(folder)
+    rows = _rows(manifest, subject, traces)
+    if rows.all():
+        (folder / MANIFEST_FILE).unlink()
+    else:
+        write_manifest(manifest[~rows], folder)
+
+
+def _drop_members(file: Path, traces: Traces) -> None:
+    """Writes a tar without the images, all else in its order; with nothing left, there is none."""
+    with (
+        replacing(file) as temporary,
+        tarfile.open(file, "r:") as old,
+        tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as new,
+    ):
+        for member in old:
+            content = old.extractfile(member) if member.isreg() else None
+            if content is None or not traces.of_content(content.read()):
+                new.addfile(member, content and old.extractfile(member))
+        is_empty = not new.getmembers()
+    if is_empty:
+        file.unlink()
+
+
+def _drop_features(file: Path, traces: Traces) -> None:
+    """Writes a file of features without the images' rows; with none left, there is none."""
+    with np.load(file, allow_pickle=False) as stored:
+        arrays = dict(stored)
+    rows = ~traces.rows(arrays["path"], arrays.get("scenario")) if "path" in arrays else np.zeros(0, dtype=bool)
+    if rows.any():
+        write_npz(file, {name: own[rows] if own.shape[:1] == rows.shape else own for name, own in arrays.items()})
+    else:
+        file.unlink()
+
+
+def _drop_table_rows(file: Path, traces: Traces) -> None:
+    """Writes a table without the images' rows; with none left, there is none."""
+    frame = pd.read_parquet(file)
+    rows = table_rows(frame, traces)
+    if rows.all():
+        file.unlink()
+        return
+    with replacing(file) as temporary:
+        frame[~rows].to_parquet(temporary, index=False)
+
+
+def _remove(file: Path, _: Traces) -> None:
+    file.unlink(missing_ok=True)
+
+
+HOLDERS: dict[str, tuple[str, Callable[[Path, Traces], None]]] = {
+    ".npz": ("gallery", _drop_features),
+    ".parquet": ("table", _drop_table_rows),
+    ".tar": ("tar", _drop_members),
+}
+"""What a file with other things beside the images is called, and what takes them out of it."""
+
+
+def _folder(root: Path, folder: Path, kind: str) -> Item:
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return Item(kind, folder.relative_to(root).as_posix(), size, partial(shutil.rmtree, folder, ignore_errors=True))
