@@ -1,17 +1,23 @@
-"""The gate before training: every convention of the data is checked, every image decoded."""
+"""The gate before training: every convention of the data is checked, every image decoded, every group judged."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from typing import Any
 
 from itkm.config import Settings
 from itkm.data.check import Finding, check_dataset
 from itkm.errors import InputError
+from itkm.feeds.accepted import profile_scenario
+from itkm.feeds.suite import require_great_expectations
+from itkm.feeds.suite import validate as judge
+from itkm.feeds.thresholds import Reference
+from itkm.feeds.verdict import Check
 from itkm.files import write_json
 from itkm.stages.layout import Layout
 
-SHOWN = 10  # findings of an error message; the report holds them all
+SHOWN = 10  # findings of an error message, and images of a failed check; the report holds them all
 
 logger = logging.getLogger(__name__)
 
@@ -20,26 +26,53 @@ def run(settings: Settings, layout: Layout, scenario: str) -> None:
     """Writes `reports/validation/<scenario>.json`.
 
     Raises:
-        InputError: a finding is an error, so that nothing may be trained on these data.
+        InputError: a finding is an error, or a critical check of a group failed: nothing may be trained on these data.
     """
+    require_great_expectations()
     findings = check_dataset(layout.data(scenario))
-    errors = [finding for finding in findings if finding.severity == "error"]
-    report = layout.validation(scenario)
-    write_json(
-        report,
-        {"scenario": scenario, "accepted": not errors, "findings": [asdict(finding) for finding in findings]},
-    )
-    for finding in findings:
-        if finding.severity == "warning":
-            logger.warning("%s: %s", layout.data(scenario), describe(finding))
+    broken = any(finding.severity == "error" for finding in findings)
+    groups = {} if broken else judge_groups(settings, layout, scenario)
+    failed = [(group, check) for group, checks in groups.items() for check in checks if check.passed is False]
+    errors = [describe(finding) for finding in findings if finding.severity == "error"]
+    errors += [describe_check(group, check) for group, check in failed if check.severity == "critical"]
+    warnings = [describe(finding) for finding in findings if finding.severity == "warning"]
+    warnings += [describe_check(group, check) for group, check in failed if check.severity == "warning"]
+    report: dict[str, Any] = {
+        "scenario": scenario,
+        "accepted": not errors,
+        "findings": [asdict(finding) for finding in findings],
+        "checks": {group: [check.model_dump(mode="json") for check in checks] for group, checks in groups.items()},
+    }
+    write_json(layout.validation(scenario), report)
+    for line in warnings:
+        logger.warning("%s: %s", layout.data(scenario), line)
     if errors:
-        lines = [f"{layout.data(scenario)}: {describe(finding)}" for finding in errors[:SHOWN]]
-        end = f"Nothing is trained on data with errors ({len(errors)} here). All findings: {report}."
-        raise InputError("\n".join([*lines, end]))
-    logger.info("validate %s: accepted, %d warnings", scenario, len(findings))
+        lines = [f"{layout.data(scenario)}: {line}" for line in errors[:SHOWN]]
+        where = f"All findings: {layout.validation(scenario)}."
+        raise InputError("\n".join([*lines, f"Nothing is trained on data with errors ({len(errors)} here). {where}"]))
+    logger.info("validate %s: accepted, %d warnings", scenario, len(warnings))
+
+
+def judge_groups(settings: Settings, layout: Layout, scenario: str) -> dict[str, tuple[Check, ...]]:
+    """The checks of each group: the suite of `itkm feed validate`, but for what only a delivery has.
+
+    Raises:
+        ItkmError: a check failed to work.
+    """
+    profile = profile_scenario(layout.data(scenario))
+    return {
+        str(group): judge(rows, feed=None, settings=settings.feeds, reference=Reference.empty()).checks
+        for group, rows in profile.groupby("group")
+    }
 
 
 def describe(finding: Finding) -> str:
     """A finding with the rows that it names, in one line."""
     rows = f" Rows: {', '.join(finding.rows)}." if finding.rows else ""
     return f"[{finding.rule}] {finding.message}{rows}"
+
+
+def describe_check(group: str, check: Check) -> str:
+    """A failed check with the worst images, in one line."""
+    images = f" Images: {', '.join(check.offenders[:SHOWN])}." if check.offenders else ""
+    return f"[{check.name}] group {group}: {check.title}: {check.observed}; {check.limit}. {check.message}{images}"

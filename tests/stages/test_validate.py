@@ -10,10 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from itkm.config import Settings
+from itkm.config import FeedSettings, Settings
+from itkm.data.shards import write_scenario
 from itkm.errors import InputError
 from itkm.stages import validate
 from itkm.stages.layout import Layout
+from tiny import scenario_rows
 
 WriteTiny = Callable[..., pd.DataFrame]
 
@@ -56,3 +58,49 @@ def test_a_manifest_with_a_further_column_stops_the_pipeline(tmp_path: Path, wri
     manifest.assign(identity=1).to_parquet(layout.data("mine") / "manifest.parquet", index=False)
     with pytest.raises(InputError, match=r"\[schema\] .*columns that do not belong here: identity"):
         validate.run(SETTINGS, layout, "mine")
+
+
+def test_every_group_is_judged_as_a_feed_is(tmp_path: Path, write_tiny: WriteTiny) -> None:
+    layout = Layout(tmp_path)
+    write_tiny(layout.data("mine"))
+    validate.run(SETTINGS, layout, "mine")
+    first = layout.validation("mine").read_bytes()
+    checks = json.loads(first)["checks"]
+    assert set(checks) == {"day", "night"}
+    for own in checks.values():
+        assert {check["name"]: check["passed"] for check in own if check["severity"] == "critical"} == dict.fromkeys(
+            ("schema", "images", "decodable", "width", "height", "copies", "evaluation_overlap"), True
+        )
+    validate.run(SETTINGS, layout, "mine")
+    assert layout.validation("mine").read_bytes() == first  # DVC compares the bytes
+
+
+def test_a_critical_check_stops_the_pipeline(tmp_path: Path, write_tiny: WriteTiny) -> None:
+    layout = Layout(tmp_path)
+    write_tiny(layout.data("mine"))
+    strict = SETTINGS.model_copy(update={"feeds": FeedSettings(min_images=20)})
+    with pytest.raises(
+        InputError, match=r"\[images\] group night: There are enough images: 16 files; at least 20 files"
+    ):
+        validate.run(strict, layout, "mine")
+    assert json.loads(layout.validation("mine").read_text())["accepted"] is False
+
+
+def test_a_training_image_by_which_models_are_judged_stops_the_pipeline(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    rows = list(scenario_rows("mine"))
+    judged = ({**rows[0][0], "split": "validation", "person": -1}, rows[0][1])
+    path = write_scenario([*rows, judged], layout.data("mine"))["path"][0]
+    with pytest.raises(InputError, match=rf"\[evaluation_overlap\] group day: .*Images: {re.escape(path)}\."):
+        validate.run(SETTINGS, layout, "mine")
+
+
+def test_a_warning_is_logged_and_does_not_stop(
+    tmp_path: Path, write_tiny: WriteTiny, caplog: pytest.LogCaptureFixture
+) -> None:
+    layout = Layout(tmp_path)
+    write_tiny(layout.data("mine"))
+    with caplog.at_level("WARNING"):
+        validate.run(SETTINGS.model_copy(update={"feeds": FeedSettings(brightness={"default": 255.0})}), layout, "mine")
+    assert any("[dark] group" in record.getMessage() for record in caplog.records)
+    assert json.loads(layout.validation("mine").read_text())["accepted"] is True
