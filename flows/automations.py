@@ -1,0 +1,105 @@
+"""Prefect's automations as code: what goes on by itself, and who is told of what.
+
+`ITKM_NOTIFY_URL` is the address that receives notices: a JSON object with the key `text`, as chat servers take it.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING, cast
+from uuid import UUID
+
+from prefect.automations import AutomationCore, CallWebhook, ChangeFlowRunState, EventTrigger, Posture
+from prefect.blocks.webhook import Webhook
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from pydantic import SecretStr
+
+if TYPE_CHECKING:
+    from prefect.automations import Trigger
+
+BLOCK = "itkm-notices"
+SILENCE = timedelta(seconds=90)  # three heartbeats
+RUN = {"prefect.resource.id": "prefect.flow-run.*"}
+ENDED = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
+OF_FLOW = "Flow run {{ flow_run.name }} of {{ flow.name }} is {{ flow_run.state.name }}: {{ flow_run.state.message }}"
+OF_MODEL = "Model {{ event.event }}, champion {{ event.payload.champion }}: {{ event.payload.reasons | join('; ') }}"
+OF_FEED = "Feed {{ event.event }}, camera {{ event.payload.camera }}: {{ event.payload.reason }}"
+
+
+def automations(block: UUID | None) -> list[AutomationCore]:
+    """All automations; without a block that knows an address, nobody is told anything."""
+    found = [_silent_is_crashed(), _crashed_is_retried()]
+    if block is not None:
+        found += [
+            _notice("itkm: a run failed", _runs("Failed", "Rejected", "Crashed", "TimedOut"), OF_FLOW, block),
+            _notice("itkm: a run is late", _runs("Late"), OF_FLOW, block),
+            _notice("itkm: a model was promoted or refused", _events("itkm.model.*"), OF_MODEL, block),
+            _notice("itkm: a feed was accepted or rejected", _events("itkm.feed.*"), OF_FEED, block),
+        ]
+    return found
+
+
+def deploy() -> list[str]:
+    """Creates the automations, or brings those of the same name up to date; returns their names."""
+    address = os.environ.get("ITKM_NOTIFY_URL")
+    block = cast(UUID, Webhook(url=SecretStr(address)).save(BLOCK, overwrite=True)) if address else None
+    wanted = automations(block)
+    with get_client(sync_client=True) as client:
+        there = {own.name: own for own in client.read_automations()}
+        for automation in wanted:
+            if automation.name in there:
+                client.update_automation(there[automation.name].id, automation)
+            else:
+                client.create_automation(automation)
+    return [automation.name for automation in wanted]
+
+
+def _silent_is_crashed() -> AutomationCore:
+    """A run whose process died with its worker says nothing more: it is called crashed, which frees its place."""
+    return AutomationCore(
+        name="itkm: a silent run has crashed",
+        trigger=EventTrigger(
+            match=RUN,
+            for_each={"prefect.resource.id"},
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.heartbeat", *ENDED},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=SILENCE,
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="No heartbeat: its process is gone.")],
+    )
+
+
+def _crashed_is_retried() -> AutomationCore:
+    """A retraining whose process died is scheduled again: it finds its clone and goes on."""
+    return AutomationCore(
+        name="itkm: a crashed retraining goes on",
+        trigger=EventTrigger(
+            match=RUN,
+            match_related={"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.retrain"},
+            expect={"prefect.flow-run.Crashed"},
+            posture=Posture.Reactive,
+            threshold=1,
+        ),
+        actions=[ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message="Its process had died.")],
+    )
+
+
+def _runs(*states: str) -> EventTrigger:
+    return EventTrigger(match=RUN, expect={f"prefect.flow-run.{state}" for state in states}, posture=Posture.Reactive)
+
+
+def _events(name: str) -> EventTrigger:
+    return EventTrigger(expect={name}, posture=Posture.Reactive)
+
+
+def _notice(name: str, trigger: Trigger, text: str, block: UUID) -> AutomationCore:
+    payload = "{{ {'text': message} | tojson }}"
+    return AutomationCore(
+        name=name,
+        trigger=trigger,
+        actions=[CallWebhook(block_document_id=block, payload=f"{{% set message %}}{text}{{% endset %}}{payload}")],
+    )

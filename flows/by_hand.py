@@ -1,0 +1,42 @@
+"""A flow that a person starts: what goes wrong is said without a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import click
+import httpx
+from prefect.exceptions import PrefectHTTPStatusError
+
+from itkm.errors import ItkmError
+
+NO_SERVER = (
+    "no Prefect server answers at {address}. Start it with `make up`, correct PREFECT_API_URL, or unset it: the flow "
+    "then brings a server of its own."
+)
+NO_ENTRY = "the Prefect server at {address} refuses us ({code}). Set PREFECT_API_AUTH_STRING to its user:password."
+
+
+def by_hand(flow: Callable[[], object]) -> None:
+    """Runs a flow; ends the process with code 1 or 2 where it fails."""
+    address = os.environ.get("PREFECT_API_URL", "its address")
+    try:
+        flow()
+    except ItkmError as error:
+        _end(str(error), error.exit_code)
+    except PrefectHTTPStatusError as error:
+        code = error.response.status_code
+        if code not in (401, 403):
+            raise
+        _end(NO_ENTRY.format(address=address, code=code), ItkmError.exit_code)
+    except (httpx.TransportError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "reach API" not in str(error):
+            raise
+        _end(NO_SERVER.format(address=address), ItkmError.exit_code)
+
+
+def _end(message: str, code: int) -> None:
+    click.echo(f"flows: {message}", err=True)
+    sys.exit(code)

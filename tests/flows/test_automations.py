@@ -1,0 +1,43 @@
+"""Automations: what goes on by itself, and what is told to whom."""
+
+from __future__ import annotations
+
+import json
+from uuid import uuid4
+
+import jinja2
+import pytest
+
+from flows.automations import automations
+
+
+def named(word: str) -> object:
+    return next(each for each in automations(uuid4()) if word in each.name)
+
+
+def test_without_an_address_nobody_is_told() -> None:
+    assert [each.name for each in automations(None)] == [
+        "itkm: a silent run has crashed",
+        "itkm: a crashed retraining goes on",
+    ]
+
+
+def test_names_are_told_apart() -> None:
+    names = [each.name for each in automations(uuid4())]
+    assert len(names) == len(set(names)) == 6
+
+
+@pytest.mark.parametrize("word", ["failed", "late", "promoted", "rejected"])
+def test_a_notice_is_json_whatever_a_message_holds(word: str) -> None:
+    (action,) = named(word).actions
+    state = {"name": "Failed", "message": 'quotes " and\nlines \\ and <tags>'}
+    event = {"event": "itkm.x", "payload": {"champion": "1", "reasons": ['"'], "camera": "c", "reason": "\n"}}
+    run = {"name": "run", "state": state}
+    text = jinja2.Template(action.payload).render(flow_run=run, flow={"name": "train"}, event=event)
+    assert set(json.loads(text)) == {"text"}
+
+
+def test_only_a_retraining_is_started_again() -> None:
+    trigger = named("goes on").trigger
+    assert trigger.expect == {"prefect.flow-run.Crashed"}
+    assert trigger.match_related.root["prefect.resource.id"] == "prefect.tag.retrain"

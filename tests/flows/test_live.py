@@ -1,0 +1,168 @@
+"""Flows on a real server with a real worker: started by its scheduler, cancelled, killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from station import Station, open_station, until
+from toyflow import STAGES, Toy, make_toy
+
+from flows.train import CACHED
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    return make_toy(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module")
+def station(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
+    site = str(tmp_path_factory.mktemp("site"))
+    with open_station(toy.folder, TOY=str(toy.outside), DVC_SITE_CACHE_DIR=site) as station:
+        yield station
+
+
+def held(toy: Toy, station: Station, text: str) -> tuple[str, int]:
+    """A run whose first stage does not end, and the process of that stage."""
+    (toy.outside / "pid-clean").unlink(missing_ok=True)
+    (toy.outside / "hold-clean").touch()
+    toy.change(text)
+    run = station.start("train/here")
+    until((toy.outside / "pid-clean").exists)
+    until(lambda: (toy.outside / "pid-clean").read_text())
+    return run, int((toy.outside / "pid-clean").read_text())
+
+
+def release(toy: Toy) -> None:
+    (toy.outside / "hold-clean").unlink()
+
+
+def command_line(station: Station, *words: str) -> list[int]:
+    """The processes of the station whose command has these words."""
+    return [own.pid for own in station.processes() if all(word in own.cmdline() for word in words)]
+
+
+def idle(station: Station) -> bool:
+    """Whether no stage and no guard runs."""
+    return not command_line(station, "repro") and not any(
+        part.endswith("guard.py") for own in station.processes() for part in own.cmdline()
+    )
+
+
+def test_the_scheduler_starts_runs(toy: Toy, station: Station) -> None:
+    schedule = station.schedule("train/here", 60)
+    until(lambda: any(run["state_name"] == "Completed" for run in station.runs("train/here")), 600)
+    station.ask("DELETE", schedule)
+    for run in station.runs("train/here"):
+        station.ended(run["id"])
+    run = station.runs("train/here")[0]
+    assert run["auto_scheduled"]
+    assert station.tasks(run["id"]) == dict.fromkeys(STAGES, "Completed")
+    assert sorted(toy.ran()) == ["clean", "clean", "join", "score"]
+    assert "up to date" in toy.dvc("status")
+
+
+def test_what_is_done_is_cached(toy: Toy, station: Station) -> None:
+    run = station.start("train/here")
+    assert station.ended(run) == "Completed"
+    assert station.tasks(run) == dict.fromkeys(STAGES, CACHED)
+    assert toy.ran() == []
+
+
+def test_a_log_is_there_while_the_stage_runs(toy: Toy, station: Station) -> None:
+    run, _ = held(toy, station, "log")
+    until(lambda: "clean begins" in station.log(run))
+    assert "clean ends" not in station.log(run)
+    release(toy)
+    assert station.ended(run) == "Completed"
+
+
+def test_a_cancelled_run_leaves_nothing_running_and_dvc_unlocked(toy: Toy, station: Station) -> None:
+    run, stage = held(toy, station, "cancelled")
+    station.ask("POST", f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    until(lambda: not Path(f"/proc/{stage}").exists(), 60)
+    until(lambda: idle(station), 60)
+    assert station.ended(run) == "Cancelled"
+    release(toy)
+    assert toy.ran() == ["clean"]
+    toy.dvc("repro", "--quiet")  # would wait for ever, or refuse, if something still held a lock
+    assert sorted(toy.ran()) == ["clean", "join", "score"]
+
+
+def test_a_killed_stage_runs_again(toy: Toy, station: Station) -> None:
+    run, stage = held(toy, station, "stage killed")
+    (toy.outside / "fail-clean").write_text("-9")
+    release(toy)
+    assert station.ended(run) == "Completed"
+    assert sorted(toy.ran()) == ["clean", "clean", "join", "score"]
+    assert not Path(f"/proc/{stage}").exists()
+
+
+def test_a_stage_that_fails_by_itself_does_not_run_again(toy: Toy, station: Station) -> None:
+    (toy.outside / "fail-join").write_text("2")
+    toy.change("wrong")
+    run = station.start("train/here")
+    assert station.ended(run) == "Failed"
+    assert "exited with 2" in station.log(run)
+    assert sorted(toy.ran()) == ["clean", "join"]
+    assert station.tasks(run)["join"] == "Failed"
+    assert "pickle" not in str(station.ask("POST", "artifacts/filter", {}))
+
+
+def test_a_killed_flow_leaves_no_stage_behind_and_the_next_run_goes_on(toy: Toy, station: Station) -> None:
+    run, stage = held(toy, station, "flow killed")
+    (engine,) = command_line(station, "prefect.engine")
+    os.kill(engine, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{stage}").exists(), 60)
+    until(lambda: idle(station), 60)
+    assert station.ended(run) == "Crashed"
+    release(toy)
+    toy.ran()
+    assert station.ended(station.start("train/here")) == "Completed"
+    assert sorted(toy.ran()) == ["clean", "join", "score"]
+
+
+def test_a_killed_worker_is_started_again_and_its_run_has_gone_on(toy: Toy, station: Station) -> None:
+    run, _ = held(toy, station, "worker killed")
+    (worker,) = command_line(station, "worker")
+    os.kill(worker, signal.SIGKILL)
+    assert "worker" in station.services("status", code=1)
+    release(toy)
+    assert station.ended(run) == "Completed"
+    station.services("up")
+    assert station.ended(station.start("train/here")) == "Completed"
+
+
+def test_a_killed_server_is_started_again_and_no_place_in_the_queue_is_lost(toy: Toy, station: Station) -> None:
+    run, _ = held(toy, station, "server killed")
+    for server in command_line(station, "server", "prefect"):
+        os.kill(server, signal.SIGKILL)
+    station.services("up")
+    release(toy)
+    assert station.ended(run) in {"Completed", "Crashed"}
+    assert station.ended(station.start("train/here")) == "Completed"
+    assert "up to date" in toy.dvc("status")
+
+
+def test_starting_twice_starts_nothing_twice_and_deploying_twice_adds_nothing(station: Station) -> None:
+    before = {own.pid for own in station.processes()}
+    names = station.ask("POST", "automations/filter", {})
+    station.services("up")
+    station.services("deploy")
+    assert {own.pid for own in station.processes()} == before
+    assert len(station.ask("POST", "automations/filter", {})) == len(names)
+    assert "does not answer" not in station.services("status")
+
+
+def test_in_the_end_nothing_runs(toy: Toy, station: Station) -> None:
+    held(toy, station, "stopped")
+    station.services("down")
+    assert station.processes() == []
+    release(toy)
+    toy.dvc("repro", "--quiet")

@@ -1,0 +1,116 @@
+"""From a camera's images to a new model: the real pipeline on tiny data, with server, worker and MLflow."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from station import Station, open_station, until
+
+from clone import Project, crops, make_clone
+from flows.train import CACHED
+from itkm.data.shards import write_scenario
+from tiny import scenario_rows
+
+pytestmark = pytest.mark.slow
+VIEW = {"camera": "c3", "scenario": "vi", "group": "night"}
+
+
+def make_project(folder: Path) -> Project:
+    """A project of one scenario, committed; nothing has run yet, and a new champion must gain more than it can."""
+    project = make_clone(folder)
+    project.set(scenarios=["vi"], registry={"margin": 0.99})
+    write_scenario(rows(), folder / "data" / "vi")
+    git(folder, "config", "user.name", "Tester")
+    git(folder, "config", "user.email", "tester@localhost")
+    project.run("dvc", "add", "--quiet", "data", "models")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "project")
+    return project
+
+
+def rows() -> Iterator[tuple[dict[str, object], bytes]]:
+    """Four persons to train on and four to search for, in two cameras by day and one by night."""
+    yield from scenario_rows("vi", persons=4, images=4)
+    for row, content in scenario_rows("vi", persons=4, images=1):
+        person = int(str(row["person"])) + 10
+        split = "query" if row["group"] == "night" else "gallery"
+        yield row | {"source": f"test/{row['source']}", "split": split, "person": person}, content
+
+
+def git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def drop(folder: Path, count: int) -> Path:
+    """New images of camera c3."""
+    list(crops(folder, range(21, 21 + count), range(3, 4), 4, "{person}-{camera}-{number}.jpg"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def station(project: Project) -> Iterator[Station]:
+    with open_station(project.folder, OMP_NUM_THREADS="1") as station:
+        yield station
+
+
+def test_a_scheduled_run_trains_registers_and_promotes(station: Station, project: Project) -> None:
+    schedule = station.schedule("retrain/nightly", 60)
+    until(lambda: station.runs("retrain/nightly"))
+    station.ask("DELETE", schedule)
+    run = station.runs("retrain/nightly")[0]
+    assert run["auto_scheduled"]
+    assert station.ended(run["id"]) == "Promoted", station.log(run["id"])
+    stages = set(project.run("dvc", "stage", "list", "--name-only").splitlines())
+    tasks = station.tasks(run["id"])
+    assert {tasks[stage] for stage in stages} == {"Completed"}
+    shown = station.artifacts(run["id"])
+    assert "| vi | Stage III |" in shown["results"]
+    assert "was promoted" in shown["promotion"]
+    branch = git(project.folder, "branch", "--list", "retrain/*", "--format=%(refname:short)")
+    assert branch == f"retrain/{run['id']}"
+    assert "dvc.lock" in git(project.folder, "diff", "--name-only", "HEAD", branch)
+    assert git(project.folder, "status", "--porcelain", "--untracked-files=no") == ""
+    assert not (project.folder / "artifacts").exists()
+
+
+def test_without_anything_new_the_registry_is_left_alone(station: Station, project: Project) -> None:
+    git(project.folder, "merge", "--quiet", git(project.folder, "branch", "--list", "retrain/*", "--format=%(refname)"))
+    run = station.start("retrain/nightly")
+    assert station.ended(run) == CACHED
+    stages = project.run("dvc", "stage", "list", "--name-only").splitlines()
+    tasks = station.tasks(run)
+    assert {tasks[stage] for stage in stages} == {CACHED}
+    assert "register" not in " ".join(tasks)
+
+
+def test_a_refused_feed_is_a_rejected_run_and_changes_nothing(
+    station: Station, project: Project, tmp_path: Path
+) -> None:
+    before = git(project.folder, "rev-parse", "HEAD")
+    run = station.start("ingest_feed/feed", feed=str(drop(tmp_path / "few", 1)), **VIEW)
+    assert station.ended(run) == "Rejected", station.log(run)
+    assert "refused" in station.artifacts(run)["feed"]
+    assert git(project.folder, "rev-parse", "HEAD") == before
+
+
+def test_an_accepted_feed_is_trained_on_by_itself_and_refused_by_the_rules(
+    station: Station, project: Project, tmp_path: Path
+) -> None:
+    before = {run["id"] for run in station.runs("retrain/nightly")}
+    run = station.start("ingest_feed/feed", feed=str(drop(tmp_path / "drop", 6)), **VIEW)
+    assert station.ended(run) == "Accepted", station.log(run)
+    assert "data.dvc" in git(project.folder, "show", "--name-only", "HEAD")
+    until(lambda: {run["id"] for run in station.runs("retrain/nightly")} - before)
+    (retrained,) = {run["id"] for run in station.runs("retrain/nightly")} - before
+    assert station.ended(retrained) == "Refused", station.log(retrained)
+    tasks = station.tasks(retrained)
+    assert tasks["prepare@vi"] == tasks["homogeneous"] == "Completed"
+    assert "expected at least +0.99" in station.artifacts(retrained)["promotion"]

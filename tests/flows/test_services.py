@@ -1,0 +1,97 @@
+"""What `make up` and `make down` find, before anything is started; test_live.py starts the services."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows import services
+from itkm.errors import InputError, ItkmError
+from itkm.files import write_json
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which no service runs."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def sleeper() -> Iterator[psutil.Popen]:
+    process = psutil.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    yield process
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.kill()
+
+
+def note(process: psutil.Process, *, started: float) -> services.Service:
+    """Writes down a process as that of the first service."""
+    service = services.services()[0]
+    write_json(services.FOLDER / f"{service.name}.json", {"pid": process.pid, "started": started})
+    return service
+
+
+def test_a_service_is_known_by_number_and_time_of_start(sleeper: psutil.Popen) -> None:
+    assert services.find(services.services()[0]) is None
+    assert services.find(note(sleeper, started=sleeper.create_time())) == sleeper
+    assert services.find(note(sleeper, started=sleeper.create_time() - 1)) is None  # its number was given anew
+    service = note(sleeper, started=sleeper.create_time())
+    sleeper.kill()
+    sleeper.wait()
+    assert services.find(service) is None
+
+
+def test_a_broken_note_is_as_none() -> None:
+    services.FOLDER.mkdir(parents=True)
+    (services.FOLDER / "prefect.json").write_text("{")
+    assert services.find(services.services()[0]) is None
+
+
+def test_a_port_that_is_taken_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setenv("ITKM_PREFECT_PORT", str(taken.getsockname()[1]))
+        with pytest.raises(InputError, match=r"port \d+ is taken by another process.*ITKM_PREFECT_PORT=N"):
+            services.up()
+
+
+def test_what_does_not_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ItkmError, match="make up"):
+        services.status()
+    assert capsys.readouterr().out.count("does not answer") == 3
+    services.down()  # nothing to do is no failure
+
+
+def test_services_listen_on_this_machine_alone() -> None:
+    for service in services.services()[:2]:
+        command = list(service.command)
+        assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert services.environment()["PREFECT_WORKER_WEBSERVER_HOST"] == "127.0.0.1"
+
+
+def test_a_server_that_is_not_there_is_told_without_a_traceback(project: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}/api"
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.train"],
+        cwd=project,
+        env={**os.environ, "PREFECT_API_URL": address, "PREFECT_HOME": str(project), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert f"no Prefect server answers at {address}" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,65 @@
+"""Private clones of a project: found again, cut off, removed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prefect.logging import disable_run_logger
+from toyflow import Toy
+
+from flows.locks import alone
+from flows.workspace import remove_stale, workspace
+from itkm.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def _unlogged() -> Iterator[None]:
+    with disable_run_logger():
+        yield
+
+
+def test_a_clone_is_found_again_and_shares_cache_and_remote(toy: Toy) -> None:
+    with workspace(toy.folder, "one", free=0, days=1) as folder:
+        (folder / "kept").touch()
+        assert toy.dvc("cache", "dir", folder=folder) == str(toy.folder / ".dvc" / "cache")
+        assert toy.dvc("remote", "list", folder=folder).split() == toy.dvc("remote", "list").split()
+        with pytest.raises(InputError, match="another process"), workspace(toy.folder, "one", free=0, days=1):
+            pass
+    with workspace(toy.folder, "one", free=0, days=1) as folder:
+        assert (folder / "kept").exists()
+
+
+def test_a_clone_that_was_cut_off_is_made_again(toy: Toy) -> None:
+    with workspace(toy.folder, "one", free=0, days=1) as folder:
+        (folder / ".complete").unlink()
+        (folder / "dvc.yaml").unlink()
+    with workspace(toy.folder, "one", free=0, days=1) as folder:
+        assert (folder / "dvc.yaml").exists()
+
+
+def test_a_full_disk_is_told_before_anything_begins(toy: Toy) -> None:
+    with pytest.raises(InputError, match="MB needed"), workspace(toy.folder, "one", free=10**18, days=1):
+        pass
+    assert not (toy.folder / ".itkm").exists()
+
+
+def test_only_old_clones_that_nobody_uses_are_removed(tmp_path: Path) -> None:
+    for name, age in (("old", 3), ("used", 3), ("young", 1)):
+        (tmp_path / name).mkdir()
+        (tmp_path / f"{name}.lock").touch()
+        when = time.time() - age * 86400
+        os.utime(tmp_path / f"{name}.lock", (when, when))
+    when = (tmp_path / "used.lock").stat().st_mtime
+    with alone(tmp_path / "used.lock"):
+        os.utime(tmp_path / "used.lock", (when, when))
+        assert remove_stale(tmp_path, days=2) == [tmp_path / "old"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["used", "used.lock", "young", "young.lock"]
+
+
+def test_a_project_without_a_commit_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Commit the project first"), workspace(tmp_path, "one", free=0, days=1):
+        pass
