@@ -98,7 +98,7 @@ def stage_charts(stage: str, history: Sequence[Row]) -> list[Chart]:
     for name, title in GROUP_CHARTS.items():
         if name in columns:
             wanted.append((title, _by_group(history, name, scale=100 if name == "outliers" else 1)))
-    charts = (_chart(title, lines, paired=title != "Loss") for title, lines in wanted)
+    charts = (line_chart(title, lines, paired=title != "Loss") for title, lines in wanted)
     return [chart for chart in charts if chart.lines]
 
 
@@ -135,7 +135,7 @@ def _finite(points: Iterable[tuple[float, float]]) -> Points:
     return sorted({epoch: value for epoch, value in points if math.isfinite(value)}.items())
 
 
-def _chart(title: str, series: Mapping[str, Points], *, paired: bool) -> Chart:
+def line_chart(title: str, series: Mapping[str, Points], *, paired: bool) -> Chart:
     """Lines scaled to the plotting area.
 
     Args:
@@ -161,7 +161,7 @@ def _chart(title: str, series: Mapping[str, Points], *, paired: bool) -> Chart:
             path="M" + "L".join(f"{x} {y}" for x, y in (place(*point) for point in points)),
             end=place(*points[-1]),
             colour=(number // 2 if paired else number) % COLOURS,
-            dash=number % 2 if paired else 0,
+            dash=number % 2 if paired else number // COLOURS % 2,
             summary=f"{name}: from {points[0][1]:.4g} to {points[-1][1]:.4g}",
         )
         for number, (name, points) in enumerate(drawn.items())
