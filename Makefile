@@ -54,6 +54,7 @@ lint: $(VENV)/.test ## ruff and mypy strict
 bench: $(VENV)/.test ## measure speed and memory of the stages' hot paths
 	python benchmarks/bench.py
 	python benchmarks/throughput.py
+	python benchmarks/feeds.py
 
 .PHONY: setup
 setup: $(VENV)/.setup ## only the environment, with `itkm` in $(VENV)/bin

@@ -41,10 +41,17 @@ LEFT_OUT = {
     "pip install -e '.[pretrain]'": "needs a package index",
     "itkm pretrain": "trains for minutes: tests/pretrain/test_align.py does on few renderings",
     "itkm pretrain --check": "is about the shipped weights: tests/pretrain/test_gate.py asks them",
+    "make up": "starts servers: tests/flows/test_services.py does",
+    "make deploy": "needs them",
+    "make down": "stops them",
+    "itkm ablate --variants no-chm,no-ihm --seeds 1,2,3": "trains for minutes: tests/ablation runs it on tiny data",
+    "itkm model rollback": "there is nothing before the first champion: tests/registry rolls back",
     "dvc exp run -S seed=N": "N is to be filled in: another experiment of the README is run",
 }
 SERVED = {"mlflow ui --backend-store-uri sqlite:///mlflow.db": " --workers 1 --port "}
 """Commands that serve pages until they are stopped, and what makes them serve a port of ours."""
+WARNS = {"itkm feed validate": (0, 3)}
+"""Beginnings of commands whose exit code tells more than success: 3 = accepted with warnings."""
 RENDERED = "itkm data render"
 FEW = dict.fromkeys(
     [f"{split}_{what}" for split in ("train", "validation", "test") for what in ("identities", "images")], 1
@@ -91,6 +98,7 @@ def provide(folder: Path) -> None:
     """The files of a user that the README names."""
     write_scenario(scenario_rows("vi", images=1), folder / "data" / "vi")
     list(crops(folder / "crops", range(1, 9), range(1, 4), 4, "cam{camera}/{person}-{number}.jpg"))
+    list(crops(folder / "drop", range(11, 17), range(4, 5), 4, "gate-3_20260302T0600{person}Z_{number}.jpg"))
     (folder / "person.jpg").write_bytes(make_crop(1, 1))
     for name, camera in (("query", 1), ("gallery", 2)):
         person = np.arange(1, 65) % 8 + 1
@@ -178,7 +186,8 @@ def why_not_rendered() -> str | None:
 def test_command_runs(line: str, ran: dict[str, Ran]) -> None:
     if not can_run(line):
         pytest.skip(f"{line}: {why_not_rendered()}")
-    assert ran[line].code == 0, ran[line].said
+    codes = next((codes for begin, codes in WARNS.items() if line.startswith(begin)), (0,))
+    assert ran[line].code in codes, ran[line].said
 
 
 def test_what_is_treated_apart_stands_in_the_readme() -> None:

@@ -30,7 +30,7 @@ def execute_runs(runs: Sequence[Run], workspace: Workspace) -> list[Finding | Fa
             found = collect(run, workspace.layout)
             save(found, workspace.finding(run))
             outcomes.append(found)
-            said = f"finished, {computed} stages computed and the others found in the cache"
+            said = f"finished, computed stages: {computed} (the others came from the cache)"
         except ItkmError as error:
             outcomes.append(Failure(run, str(error)))
             said = f"failed: {error}"

@@ -14,6 +14,7 @@ from itkm.errors import ItkmError
 
 if TYPE_CHECKING:
     from itkm.registry.promotion import Promotion
+    from itkm.registry.rules import Scores
     from itkm.registry.store import Version
 
 ROOT = Path()
@@ -127,15 +128,17 @@ def promote(version: str, force: str | None, as_json: bool) -> None:
       itkm model promote
       itkm model promote --version 3 --force "the old camera is gone" --json
     """
-    from functools import partial
-
     from itkm.registry.promotion import promote as promote_version
-    from itkm.registry.scores import scores_again
     from itkm.registry.store import open_registry
     from itkm.stages.layout import Layout
 
     settings = project_settings()
-    evaluate = partial(scores_again, settings=settings, layout=Layout(ROOT))
+
+    def evaluate(folder: Path, old: Scores) -> Scores:
+        from itkm.registry.scores import scores_again  # with torch, which is seldom needed here
+
+        return scores_again(folder, old, settings, Layout(ROOT))
+
     with open_registry(ROOT) as registry:
         found = promote_version(registry, version, settings.registry, evaluate=evaluate, root=ROOT, force=force)
     _show(found, as_json=as_json)

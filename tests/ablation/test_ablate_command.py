@@ -65,7 +65,7 @@ def test_stages_that_variants_share_are_computed_once(project: Project, said: st
     for seed, first in (("1", OF_THE_DATA), ("2", [])):
         assert sorted(computed(project, f"full-seed{seed}")) == sorted([*first, *OF_A_SEED, *OF_A_VARIANT])
         assert sorted(computed(project, f"no-chm-seed{seed}")) == sorted(OF_A_VARIANT)
-    assert "[2/4] no-chm, seed 1: finished, 2 stages computed" in said
+    assert "[2/4] no-chm, seed 1: finished, computed stages: 2" in said
 
 
 def test_tables_and_page_are_there(project: Project, said: str) -> None:

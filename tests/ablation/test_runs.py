@@ -54,7 +54,7 @@ def test_finished_runs_are_found_again_and_failed_ones_tried_again(
     assert tried == ["no-chm"]
     assert [type(own) for own in outcomes] == [Finding] * 3
     assert "[1/3] full, seed 1: finished before" in caplog.messages
-    assert any(line.startswith("[2/3] no-chm, seed 1: finished, 1 stages computed") for line in caplog.messages)
+    assert any(line.startswith("[2/3] no-chm, seed 1: finished, computed stages: 1") for line in caplog.messages)
 
 
 def test_the_reason_is_the_stages_own_message() -> None:

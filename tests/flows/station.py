@@ -48,8 +48,11 @@ class Station:
         return done.stdout
 
     def ask(self, method: str, path: str, content: object = None) -> Any:
-        """A request to the API."""
+        """A request to the API, again while its data base is locked, as Prefect's own clients do."""
         answer = httpx.request(method, f"{self.api}/{path}", json=content, timeout=60)
+        while answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            time.sleep(1)
+            answer = httpx.request(method, f"{self.api}/{path}", json=content, timeout=60)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -69,12 +68,16 @@ def family(folder: Path) -> list[int]:
 
 
 def all_gone(pids: list[int]) -> bool:
-    """Whether none of them works any more; init may be slow to take note of an end."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for pid in pids:
-            if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                return False
-    return True
+    """Whether none of them works any more."""
+    return all(map(gone, pids))
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; init may be slow to take note of it."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def run_aside(code: str, folder: Path) -> tuple[threading.Thread, list[CommandError]]:
