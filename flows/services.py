@@ -85,6 +85,7 @@ def environment() -> dict[str, str]:
         # Leases outlive a server that is killed: else its place in a queue would be held for ever.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its background jobs are for traces of language models
         **os.environ,
         **addresses(),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),

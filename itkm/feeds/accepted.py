@@ -15,6 +15,8 @@ from itkm.feeds.profile import profile_images
 def profile_scenario(folder: Path) -> pd.DataFrame:
     """One row per row of the manifest, in its order: the columns of a profile, and `split`.
 
+    `duplicate_group` is told of training images, within their group.
+
     `evaluation_overlap` marks training images whose very file is also one by which models are judged. Near copies do
     not count here: published data sets have look-alikes on both sides, and cannot be changed.
 
@@ -30,6 +32,6 @@ def profile_scenario(folder: Path) -> pd.DataFrame:
     profile["timestamp"] = pd.to_datetime(manifest["timestamp"], utc=True, format="ISO8601", errors="coerce")
     judged = profile.loc[manifest["split"] != "train", "sha256"]
     profile["evaluation_overlap"] = (manifest["split"] == "train") & profile["sha256"].isin(judged)
-    for _, rows in profile[profile["decode_ok"]].groupby("group"):
+    for _, rows in profile[profile["decode_ok"] & (manifest["split"] == "train")].groupby("group"):
         profile.loc[rows.index, "duplicate_group"] = group_near(parse(rows["phash"]))
     return profile.assign(split=manifest["split"])

@@ -131,7 +131,7 @@ def run_suite(frame: pd.DataFrame, planned: Sequence[Planned]) -> Any:
     import great_expectations
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # else it names temporary folders
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)  # it says INFO of itself
     context = great_expectations.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
     asset = context.data_sources.add_pandas("feeds").add_dataframe_asset("images")

@@ -1,4 +1,4 @@
-"""The gate before training: every convention of the data is checked, every image decoded, every group judged."""
+"""The gate before training: conventions checked, every image decoded, training images judged as those of a feed."""
 
 from __future__ import annotations
 
@@ -48,13 +48,18 @@ def run(settings: Settings, layout: Layout, scenario: str) -> None:
         logger.warning("%s: %s", layout.data(scenario), line)
     if errors:
         lines = [f"{layout.data(scenario)}: {line}" for line in errors[:SHOWN]]
-        where = f"All findings: {layout.validation(scenario)}."
-        raise InputError("\n".join([*lines, f"Nothing is trained on data with errors ({len(errors)} here). {where}"]))
+        end = (
+            f"Nothing is trained on data with errors ({len(errors)} here). All findings: {layout.validation(scenario)}."
+        )
+        limits = "Limits of the groups' checks: params.yaml, section `feeds`."
+        raise InputError("\n".join([*lines, f"{end} {limits}"]))
     logger.info("validate %s: accepted, %d warnings", scenario, len(warnings))
 
 
 def judge_groups(settings: Settings, layout: Layout, scenario: str) -> dict[str, tuple[Check, ...]]:
-    """The checks of each group: the suite of `itkm feed validate`, but for what only a delivery has.
+    """The checks of each group's training images: the suite of `itkm feed validate`, but for what only a delivery has.
+
+    Images by which models are judged stay as their makers published them, copies and all.
 
     Raises:
         ItkmError: a check failed to work.
@@ -62,7 +67,7 @@ def judge_groups(settings: Settings, layout: Layout, scenario: str) -> dict[str,
     profile = profile_scenario(layout.data(scenario))
     return {
         str(group): judge(rows, feed=None, settings=settings.feeds, reference=Reference.empty()).checks
-        for group, rows in profile.groupby("group")
+        for group, rows in profile[profile["split"] == "train"].groupby("group")
     }
 
 
