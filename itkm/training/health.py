@@ -18,7 +18,7 @@ Partners = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Row = Mapping[str, object]
 
-# What a sound run on the shipped data stays clear of.
+# Guesses: on the shipped data all epochs stay far from them (stability from .65, outliers to .24, silhouette from .40).
 LEAST_STABILITY = 0.3
 MOST_OUTLIERS = 0.6
 LEAST_SILHOUETTE = 0.0
