@@ -56,6 +56,14 @@ bench: $(VENV)/.test ## measure speed and memory of the stages' hot paths
 	python benchmarks/throughput.py
 	python benchmarks/feeds.py
 
+.PHONY: up down deploy
+up: setup ## start Prefect's server and a worker, and MLflow, on this machine alone
+	@python -m flows.services up
+down: setup ## stop them, with all that they started
+	@python -m flows.services down
+deploy: setup ## register the flows and their schedules with them
+	@python -m flows.services deploy
+
 .PHONY: setup
 setup: $(VENV)/.setup ## only the environment, with `itkm` in $(VENV)/bin
 

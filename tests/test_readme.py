@@ -50,8 +50,8 @@ LEFT_OUT = {
 }
 SERVED = {"mlflow ui --backend-store-uri sqlite:///mlflow.db": " --workers 1 --port "}
 """Commands that serve pages until they are stopped, and what makes them serve a port of ours."""
-WARNS = {"itkm feed validate": (0, 3)}
-"""Beginnings of commands whose exit code tells more than success: 3 = accepted with warnings."""
+WARNS = {"itkm feed validate": (0, 3), "itkm model promote": (0, 4)}
+"""Beginnings of commands whose exit code tells more: 3 = accepted with warnings, 4 = refused by the rules."""
 RENDERED = "itkm data render"
 FEW = dict.fromkeys(
     [f"{split}_{what}" for split in ("train", "validation", "test") for what in ("identities", "images")], 1

@@ -81,6 +81,7 @@ def test_a_log_is_there_while_the_stage_runs(toy: Toy, station: Station) -> None
     assert "clean ends" not in station.log(run)
     release(toy)
     assert station.ended(run) == "Completed"
+    assert sorted(toy.ran()) == ["clean", "join", "score"]
 
 
 def test_a_cancelled_run_leaves_nothing_running_and_dvc_unlocked(toy: Toy, station: Station) -> None:
