@@ -141,7 +141,7 @@ def deploy() -> None:
     Raises:
         ItkmError: the server does not take them.
     """
-    for name, value in addresses().items():
+    for name, value in {**addresses(), "ITKM_PROJECT": str(Path.cwd())}.items():
         os.environ.setdefault(name, value)
     from flows.by_hand import by_hand
 

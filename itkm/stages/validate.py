@@ -48,11 +48,8 @@ def run(settings: Settings, layout: Layout, scenario: str) -> None:
         logger.warning("%s: %s", layout.data(scenario), line)
     if errors:
         lines = [f"{layout.data(scenario)}: {line}" for line in errors[:SHOWN]]
-        end = (
-            f"Nothing is trained on data with errors ({len(errors)} here). All findings: {layout.validation(scenario)}."
-        )
-        limits = "Limits of the groups' checks: params.yaml, section `feeds`."
-        raise InputError("\n".join([*lines, f"{end} {limits}"]))
+        where = f"All findings: {layout.validation(scenario)}. Limits of single images: params.yaml, section `feeds`."
+        raise InputError("\n".join([*lines, f"Nothing is trained on data with errors ({len(errors)} here). {where}"]))
     logger.info("validate %s: accepted, %d warnings", scenario, len(warnings))
 
 
