@@ -10,10 +10,9 @@ TEST_EXTRAS ?= dev,render,formats
 export UV_FIND_LINKS ?= $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 export UV_SYSTEM_CERTS ?= 1
 export UV_PYTHON_DOWNLOADS ?= never
-# Nothing phones home, and waiting threads leave their core to others.
+# Nothing phones home.
 export DO_NOT_TRACK ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
-export OMP_WAIT_POLICY ?= PASSIVE
 # Each stage is a process: what Python compiles is kept, whatever the shell says.
 export PYTHONDONTWRITEBYTECODE :=
 # `dvc` and the `python` of its stages are those of the environment.
@@ -34,12 +33,13 @@ demo: setup ## train on the embedded default, print the result table and where t
 	dvc repro
 	@itkm result
 
-.PHONY: test
+.PHONY: test slow
+# Tests run side by side: a thread that waits leaves its core to others. A training alone would lose a fifth by it.
+test slow: export OMP_WAIT_POLICY ?= PASSIVE
 test: $(VENV)/.test ## run all tests but the slow ones
 	dvc pull --quiet models.dvc
 	python -m pytest -n auto --dist loadfile -m "not slow"
 
-.PHONY: slow
 slow: $(VENV)/.test ## run the slow tests: servers, kills at random moments, runs from end to end
 	dvc pull --quiet models.dvc
 	python -m pytest -n auto --dist loadfile -m slow

@@ -17,11 +17,12 @@ MODULES = {
     for path in sorted((ROOT / "itkm").rglob("*.py"))
 }
 
-FLOOR = {"errors", "files"}
+FLOOR = {"errors", "files", "progress"}
 METHOD = {"models", "losses", "labelling", "matching", "evaluation"}
 BELOW_STAGES = {"config", "training", *METHOD, "data", *FLOOR}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "progress": set(),
     "files": {"errors"},
     "data": FLOOR,
     "losses": FLOOR,
@@ -38,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages": {"feeds", "report", "tracking", *BELOW_STAGES},
     "registry": {"stages", "tracking", *BELOW_STAGES},
     "usage": {"tracking", *FLOOR},
-    "purge": {"retrieval", "data", *FLOOR},
+    "purge": {"data", *FLOOR},
     "pretrain": BELOW_STAGES,
     "retrieval": {"registry", "report", "training", "models", "evaluation", "data", *FLOOR},
     "ablation": {"stages", "report", "tracking", *BELOW_STAGES},

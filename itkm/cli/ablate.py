@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -59,6 +61,7 @@ def ablate(variants: str | None, seeds: list[int], split: str, out: Path) -> Non
     names = choose_variants([name.strip() for name in variants.split(",")] if variants is not None else list(VARIANTS))
     runs = plan_runs(yaml.safe_load(PARAMS.read_text(encoding="utf-8")), variants=names, seeds=seeds, split=split)
     require_space(Path(), SPACE)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what it started ends with it
     with open_workspace(Path()) as workspace:
         workspace.refresh()
         outcomes = execute_runs(runs, workspace)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import click
 
 from itkm.cli.options import FILE, FOLDER, SPACE, project_settings
 from itkm.errors import InputError
+from itkm.progress import progress
 
 if TYPE_CHECKING:
     from itkm.data.importers.source import SourceImage
@@ -59,7 +59,7 @@ def import_(
     from itkm.data.importers import Request, import_dataset, parse_groups
 
     request = Request(source, scenario, parse_groups(groups), allow_partial=allow_partial, trial=trial)
-    summary = import_dataset(format_name, request, out=out, progress=_progress_bar)
+    summary = import_dataset(format_name, request, out=out, progress=_shown)
     for warning in summary.warnings:
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"{out}: {summary.images} images, {summary.persons} known persons, {summary.cameras} cameras")
@@ -70,11 +70,8 @@ def import_(
     click.echo(f"Next: `itkm data check {out}`, {trained if len(summary.per_group) > 1 else 'and `itkm embed`'}.")
 
 
-def _progress_bar(images: Sequence[SourceImage]) -> Sequence[SourceImage]:
-    from tqdm import tqdm
-
-    bar: Sequence[SourceImage] = tqdm(images, desc="import", unit="image", leave=False, disable=not sys.stderr.isatty())
-    return bar
+def _shown(images: Sequence[SourceImage]) -> Iterable[SourceImage]:
+    return progress(images, total=len(images), title="import", unit="image")
 
 
 def _counts(numbers: dict[str, int]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from itkm.cli.options import FILE, FOLDER, project_settings
 from itkm.errors import InputError
+from itkm.progress import progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +102,7 @@ def validate(
     require_declared(declared, data, new_camera=new_camera)
     with locked(folder):
         claimed = claim(source, folder, declared, boxes=boxes, pattern=pattern)
-        claimed, profile = sort_files(folder, claimed, pattern=pattern, progress=_progress_bar)
+        claimed, profile = sort_files(folder, claimed, pattern=pattern, progress=_shown)
         verdict = _judge(folder, claimed, profile, data)
     click.echo(f"{verdict.status}: {verdict.reason}")
     click.echo(f"  images: {verdict.decoded} of {verdict.images} files; report: {folder / REPORT_FILE}")
@@ -215,13 +215,8 @@ def _judge(folder: Path, feed: Feed, profile: pd.DataFrame, data: Path) -> Verdi
     return verdict
 
 
-def _progress_bar(rows: Iterable[Row], total: int) -> Iterable[Row]:
-    from tqdm import tqdm
-
-    bar: Iterable[Row] = tqdm(
-        rows, total=total, desc="decode", unit="image", leave=False, disable=not sys.stderr.isatty()
-    )
-    return bar
+def _shown(rows: Iterable[Row], total: int) -> Iterable[Row]:
+    return progress(rows, total=total, title="decode", unit="image")
 
 
 def _current_model(scenario: str, group: str) -> Model | None:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from itkm.data.groups import codes, name_groups, only_scenario
 from itkm.data.images import load_images
-from itkm.data.manifest import COLUMNS, SPLITS, read_table
+from itkm.data.manifest import COLUMNS, SPLITS, names_of, read_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def load_evaluation(
     rows = everything[chosen]
     return EvaluationImages(
         paths=rows["path"].to_numpy(dtype=np.str_),
-        source=np.where(rows["source"] == "", rows["path"], rows["source"]).astype(np.str_),
+        source=names_of(rows),
         scenario=scenario,
         group=codes(rows["group"], group_names),
         camera=camera_numbers(everything["camera"])[chosen],

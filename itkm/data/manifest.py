@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -170,6 +171,11 @@ def describe(error: ValidationError) -> str:
 def name_image(path: str, source: str) -> str:
     """An image as people find it: its path and the file that it was."""
     return f"{path} from {source}" if source else path
+
+
+def names_of(rows: pd.DataFrame) -> NDArray[np.str_]:
+    """The name under which people know each image: that of its file, else its path in the manifest."""
+    return np.where(rows["source"] == "", rows["path"], rows["source"]).astype(np.str_)
 
 
 def name_rows(names: Iterable[str], *, shown: int = SHOWN_ROWS) -> str:

@@ -21,6 +21,7 @@ from itkm.evaluation.ranks import Shown, View, chance_of_rank1, look, persons_be
 from itkm.evaluation.similarity import Similarity as Similarity
 from itkm.evaluation.similarity import cosine
 from itkm.evaluation.verification import OperatingPoint, PairTally
+from itkm.progress import progress
 
 Integers = NDArray[np.int64]
 
@@ -232,7 +233,8 @@ def _blocks(
 ) -> Iterator[tuple[Integers, NDArray[np.float32]]]:
     """(rows of queries that ask, their similarities with the whole gallery), a block after the other."""
     size = max(1, _BLOCK_ENTRIES // gallery)
-    for start in range(0, queries, size):
+    starts = range(0, queries, size)
+    for start in progress(starts, total=len(starts), title="rank"):
         stop = min(start + size, queries)
         rows = asking[(asking >= start) & (asking < stop)]
         if rows.size:

@@ -7,8 +7,9 @@ more. For queries faiss is 1.3 times as fast as the blocks, and answers where it
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
-from itertools import pairwise
+from itertools import combinations_with_replacement, pairwise
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from itkm.errors import InputError
+from itkm.progress import progress
 
 Features = Tensor | NDArray[np.float32]
 
@@ -72,12 +74,10 @@ def least_cosines(features: Features) -> NDArray[np.float32]:
     """[N] the cosine of each of the features [N, D] with the one that is farthest from it."""
     units = unit_rows(features)
     least = torch.full((len(units),), torch.inf, device=units.device)
-    tiles = _tiles(len(units), 1)
-    for number, rows in enumerate(tiles):
-        for others in tiles[number:]:
-            similarity = units[rows] @ units[others].T
-            least[rows] = torch.minimum(least[rows], similarity.amin(dim=1))
-            least[others] = torch.minimum(least[others], similarity.amin(dim=0))
+    for rows, others in _pairs(_tiles(len(units), 1), title="farthest"):
+        similarity = units[rows] @ units[others].T
+        least[rows] = torch.minimum(least[rows], similarity.amin(dim=1))
+        least[others] = torch.minimum(least[others], similarity.amin(dim=0))
     return least.cpu().numpy()
 
 
@@ -85,16 +85,14 @@ def _among_themselves(units: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """[N, k] cosines and columns of each row's best, itself first; each pair of tiles is multiplied once."""
     best = _Best(len(units), k, units.device)
     own = torch.empty(len(units), device=units.device)
-    tiles = _tiles(len(units), k)
-    for number, rows in enumerate(tiles):
-        for others in tiles[number:]:
-            similarity = units[rows] @ units[others].T
-            if rows == others:
-                own[rows] = similarity.diagonal()
-                similarity.fill_diagonal_(torch.inf)
-            else:
-                best.offer(others, similarity.T, first=rows.start)
-            best.offer(rows, similarity, first=others.start)
+    for rows, others in _pairs(_tiles(len(units), k), title="neighbours"):
+        similarity = units[rows] @ units[others].T
+        if rows == others:
+            own[rows] = similarity.diagonal()
+            similarity.fill_diagonal_(torch.inf)
+        else:
+            best.offer(others, similarity.T, first=rows.start)
+        best.offer(rows, similarity, first=others.start)
     best.cosines[:, 0] = own
     return best.cosines, best.columns
 
@@ -106,6 +104,12 @@ def _tiles(count: int, least: int) -> list[slice]:
     """
     parts = max(1, count // max(_TILE, least))
     return [slice(*edges) for edges in pairwise(count * part // parts for part in range(parts + 1))]
+
+
+def _pairs(tiles: Sequence[slice], *, title: str) -> Iterable[tuple[slice, slice]]:
+    """Each pair of tiles once, each with itself too, from left to right; tells how far it is."""
+    pairs = list(combinations_with_replacement(tiles, 2))
+    return progress(pairs, total=len(pairs), title=title)
 
 
 def _by_blocks(asking: Tensor, others: Tensor, k: int) -> tuple[Tensor, Tensor]:

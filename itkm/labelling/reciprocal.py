@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array
 
 from itkm.labelling.neighbours import Features, unit_rows
+from itkm.progress import progress
 
 Indices = NDArray[np.int64]
 
@@ -63,7 +64,8 @@ def cosines_within(features: Features, members: csr_array) -> NDArray[np.float32
     units = unit_rows(features).cpu().numpy()
     cosines = np.empty(members.nnz, dtype=np.float32)
     # One small product a row: measured 4 times faster than gathering both sides of all pairs.
-    for row, (start, stop) in enumerate(pairwise(members.indptr)):
+    edges = progress(pairwise(members.indptr), total=members.shape[0], title="cosines")
+    for row, (start, stop) in enumerate(edges):
         cosines[start:stop] = units[members.indices[start:stop]] @ units[row]
     return cosines
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itkm.errors import InputError
+from itkm.labelling.units import to_units
 
 Floats = NDArray[np.float32]
 
@@ -27,13 +28,13 @@ def centre_per_camera(features: Floats, cameras: NDArray[np.generic]) -> Floats:
     """
     if len(features) != len(cameras):
         raise InputError(f"camera centring: expected one camera per feature ({len(features)}), found {len(cameras)}.")
-    units = _unit_rows(features)
+    units = to_units(features)
     _, camera, sizes = np.unique(cameras, return_inverse=True, return_counts=True)
     means = np.zeros((len(sizes), units.shape[1]), dtype=np.float64)
     np.add.at(means, camera, units)
     centred = units - (means / sizes[:, None])[camera]
     centred[sizes[camera] == 1] = 0  # rounding would be blown up to a direction
-    return _unit_rows(centred)
+    return to_units(centred)
 
 
 def appearance_prior(images: NDArray[np.uint8], *, stripes: int = 6, bins: int = 8) -> Floats:
@@ -69,7 +70,7 @@ def appearance_prior(images: NDArray[np.uint8], *, stripes: int = 6, bins: int =
         cells = level[block] + cell[None, :, :, None] + row
         counts = np.bincount(cells.ravel(), minlength=len(block) * length)
         histograms[start : start + len(block)] = np.sqrt(counts.reshape(len(block), length))
-    return _unit_rows(histograms)
+    return to_units(histograms)
 
 
 def with_prior(features: Floats, prior: Floats, *, weight: float) -> Floats:
@@ -91,11 +92,5 @@ def with_prior(features: Floats, prior: Floats, *, weight: float) -> Floats:
             f"appearance prior: expected one row per feature ({len(features)}) and a weight from 0 to 1, found "
             f"{len(prior)} rows and weight {weight}."
         )
-    parts = [np.sqrt(1 - weight) * _unit_rows(features), np.sqrt(weight) * _unit_rows(prior)]
+    parts = [np.sqrt(1 - weight) * to_units(features), np.sqrt(weight) * to_units(prior)]
     return np.concatenate(parts, axis=1, dtype=np.float32)
-
-
-def _unit_rows(rows: NDArray[np.floating]) -> Floats:
-    """Rows scaled to norm 1 as float32; a zero row stays zero."""
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from itkm.errors import InputError
+from itkm.labelling.units import to_units
 
 Floats = NDArray[np.float32]
 Partners = NDArray[np.int64]
@@ -57,7 +58,7 @@ def whitened(means_a: Floats, means_b: Floats, *, share: float) -> tuple[Floats,
     Returns:
         [A, K] and [B, K] float32, where K is the smaller of A + B and D.
     """
-    means = np.concatenate([_units(means_a), _units(means_b)]).astype(np.float64)
+    means = np.concatenate([to_units(means_a), to_units(means_b)]).astype(np.float64)
     left, singular, _ = np.linalg.svd(means, full_matrices=False)
     scaled = (left * singular ** (1 - share)).astype(np.float32)
     return scaled[: len(means_a)], scaled[len(means_a) :]
@@ -117,9 +118,4 @@ def _match_left_over(similarity: Floats, partners: Partners) -> None:
 
 def _cosines(rows_a: Floats, rows_b: Floats) -> Floats:
     """[A, B] float32 cosines; those of a zero row are 0."""
-    return np.asarray(_units(rows_a) @ _units(rows_b).T, dtype=np.float32)
-
-
-def _units(rows: Floats) -> Floats:
-    """Rows of norm 1; a zero row stays zero."""
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), dtype=np.float32)
+    return np.asarray(to_units(rows_a) @ to_units(rows_b).T, dtype=np.float32)

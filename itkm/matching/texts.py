@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itkm.errors import InputError
+from itkm.labelling.units import to_units
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -46,7 +47,7 @@ def instance_texts(clusters_stage2: Labels, offline_texts: Floats, projected: Fl
             f"Stage-II labels: expected -1 to {len(offline_texts) - 1} for {len(offline_texts)} offline texts, found "
             f"{clusters_stage2.min()} to {clusters_stage2.max()}. Texts and labels must come from the same run."
         )
-    texts = _unit_rows(offline_texts)
+    texts = to_units(offline_texts)
     chosen = clusters_stage2.copy()
     outliers = np.flatnonzero(chosen < 0)
     # The scale of an image feature does not move its argmax, so only the texts need unit norm.
@@ -78,10 +79,4 @@ def cluster_texts(texts: Floats, labels: Labels) -> Floats:
         )
     sums = np.zeros((len(sizes), texts.shape[1]), dtype=np.float64)
     np.add.at(sums, labels[kept], texts[kept])
-    return _unit_rows(sums)
-
-
-def _unit_rows(rows: NDArray[np.floating]) -> Floats:
-    """Rows scaled to norm 1 as float32; a zero row stays zero."""
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
+    return to_units(sums)

@@ -30,10 +30,11 @@ from itkm.files import replacing
 from itkm.models.clip import Clip, DemoConfig, build_demo, save_demo
 from itkm.models.tokenizer import Tokenizer, tokenize
 from itkm.pretrain.imagenet import start_from_imagenet
+from itkm.progress import progress
 from itkm.training.augment import augment
 from itkm.training.extraction import to_pixels
 from itkm.training.optimisation import learning_rate
-from itkm.training.runtime import numpy_generator, progress, resolve_device, torch_generator
+from itkm.training.runtime import numpy_generator, resolve_device, torch_generator
 
 STAGE = 0
 CAPTIONS = 3  # of each image: two of the whole person, and

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from itkm.data.manifest import names_of
 from itkm.data.shards import ShardReader
 from itkm.errors import InputError
-from itkm.retrieval.images import names_of
 
 PATHS = ("path", "query_path", "gallery_path")  # columns of our .npz files that name images
 

@@ -21,6 +21,7 @@ from itkm.purge.traces import Subject, Traces, file_holds, table_rows
 LEFT_ALONE = {".git", ".venv", "__pycache__"}
 CHECKPOINTS = Path(".itkm") / "checkpoints"  # hold memories of features; a training can begin again without them
 STAGING = Path(".itkm") / "import"  # of an import that was cut off
+CLONES = ".itkm/*/*/.dvc"  # of the project, in which retraining and ablation run; they can be made again
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def find_data(root: Path, subject: Subject, scenario: str, traces: Traces) -> It
 
 
 def find_derived(root: Path, scenarios: Iterable[str]) -> Iterator[Item]:
-    """Results that tell of the scenarios' images, and what a training that was cut off left."""
+    """Results that tell of the scenarios' images, what a training that was cut off left, and clones with all of it."""
     for place in DERIVED:
         for file in sorted((root / place).rglob("*")):
             name = file.relative_to(root).as_posix()
@@ -74,6 +75,8 @@ def find_derived(root: Path, scenarios: Iterable[str]) -> Iterator[Item]:
                 yield Item("result", name, file.stat().st_size, partial(file.unlink, missing_ok=True))
     if (root / CHECKPOINTS).is_dir():
         yield _folder(root, root / CHECKPOINTS, "checkpoints")
+    for mark in sorted(root.glob(CLONES)):
+        yield _folder(root, mark.parent, "clone")
 
 
 def find_copies(root: Path, traces: Traces, skipped: Iterable[Path]) -> Iterator[Item]:

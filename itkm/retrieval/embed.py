@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,18 +16,16 @@ from torch.nn.functional import normalize
 from itkm.data.images import Encoded, decode_all
 from itkm.errors import InputError
 from itkm.evaluation.features import FeatureSet
+from itkm.progress import progress
 from itkm.retrieval.gallery import Gallery
 from itkm.retrieval.images import Images, labels_of, read_rows
 from itkm.retrieval.model import Model
 from itkm.training.extraction import extract
-from itkm.training.runtime import progress
 
 BLOCK = 128  # images or captions at once: the stages' batch, so that the features are theirs to the last bit
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
-
-logger = logging.getLogger(__name__)
 
 
 def embed_images(
@@ -71,7 +67,6 @@ def embed_images(
             mirrored = np.ascontiguousarray(pixels[..., ::-1])
             outputs = extract(model.encoder, mirrored, scenario=number, group=groups[rows], batch=BLOCK)
             flipped[rows] = outputs[kept[0]].numpy()
-        _say(rows.stop, count)
     features = FeatureSet(columns[0], **labels, flipped=flipped)
     return Gallery(features, None if projected else columns[1], model.fingerprint, images.data)
 
@@ -106,7 +101,6 @@ def embed_texts(texts: Sequence[str], model: Model) -> Floats:
     for start in progress(starts, total=len(starts), title="embed"):
         rows = slice(start, start + BLOCK)
         features[rows] = normalize(model.text.encode(texts[rows]), dim=1).cpu().numpy()
-        _say(rows.stop, len(texts))
     return features
 
 
@@ -123,9 +117,3 @@ def _blocks(images: Sequence[Encoded], *, height: int, width: int) -> Iterator[t
                 yield done, pixels.result()
         for done, pixels in waiting:
             yield done, pixels.result()
-
-
-def _say(done: int, count: int) -> None:
-    """A line for each tenth, where no bar can be drawn."""
-    if not sys.stderr.isatty() and 10 * done // count > 10 * (done - BLOCK) // count and done < count:
-        logger.info("embed: %d of %d", done, count)

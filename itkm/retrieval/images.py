@@ -16,7 +16,7 @@ from itkm.data.evaluation import camera_numbers
 from itkm.data.groups import only_scenario
 from itkm.data.images import Encoded, packed_images
 from itkm.data.importers.source import image_files
-from itkm.data.manifest import MANIFEST_FILE, read_manifest
+from itkm.data.manifest import MANIFEST_FILE, names_of, read_manifest
 from itkm.errors import InputError
 
 
@@ -94,11 +94,6 @@ def labels_of(rows: pd.DataFrame) -> dict[str, NDArray[Any]]:
     names = {name: rows[name].to_numpy(dtype=np.str_) for name in ("scenario", "group")}
     numbers = {name: rows[name].to_numpy(dtype=np.int64) for name in ("person", "camera", "clothes")}
     return {**numbers, **names, "path": names_of(rows)}
-
-
-def names_of(rows: pd.DataFrame) -> NDArray[np.str_]:
-    """The name under which people know each image: that of its file, else its path in the manifest."""
-    return np.where(rows["source"] == "", rows["path"], rows["source"]).astype(np.str_)
 
 
 def _files_of(path: Path) -> list[Path]:

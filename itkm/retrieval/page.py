@@ -12,11 +12,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import itkm.report
 from itkm.data.images import Encoded, decode, packed_images
-from itkm.data.manifest import read_manifest
+from itkm.data.manifest import names_of, read_manifest
 from itkm.errors import InputError
 from itkm.evaluation.features import FeatureSet
 from itkm.report.thumbnails import data_uri
-from itkm.retrieval.images import is_scenario, names_of, read_file
+from itkm.retrieval.images import is_scenario, read_file
 from itkm.retrieval.search import Hit
 
 HEIGHT = 160  # pixels of a picture, at most

@@ -34,6 +34,7 @@ from itkm.matching.instances import match_instances, mutual_pairs
 from itkm.matching.texts import cluster_texts, instance_texts
 from itkm.models.clip import load_clip
 from itkm.models.store import load_model, save_model
+from itkm.progress import progress
 from itkm.stages.inputs import load_scenarios, open_checkpoint
 from itkm.stages.layout import Layout
 from itkm.training.checkpoint import Checkpoint
@@ -42,7 +43,7 @@ from itkm.training.groups import Group, Integers, Step, require_sizes, split_gro
 from itkm.training.health import agreement, best_partners, cycle_consistency
 from itkm.training.record import Record
 from itkm.training.rounds import describe, extract_groups, label_groups
-from itkm.training.runtime import progress, resolve_device
+from itkm.training.runtime import resolve_device
 from itkm.training.trainer import Trainer
 
 STAGE = 3

@@ -20,6 +20,7 @@ from itkm.files import write_csv, write_npz
 from itkm.losses.memory import cluster_means, update_memory
 from itkm.losses.nce import cluster_nce
 from itkm.models.store import build_encoder, make_card, save_model
+from itkm.progress import progress
 from itkm.stages.inputs import load_scenarios, open_checkpoint
 from itkm.stages.layout import Layout
 from itkm.training.checkpoint import Checkpoint
@@ -27,7 +28,7 @@ from itkm.training.distributed import is_first, once, together
 from itkm.training.groups import Group, Integers, require_sizes, split_groups
 from itkm.training.record import Record
 from itkm.training.rounds import describe, extract_groups, label_groups
-from itkm.training.runtime import progress, resolve_device
+from itkm.training.runtime import resolve_device
 from itkm.training.trainer import Trainer
 
 STAGE = 1  # seeds of this stage differ from those of the others

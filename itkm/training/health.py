@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from itkm.labelling.units import to_units
+
 Labels = NDArray[np.int64]
 Partners = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -134,7 +136,7 @@ def agreement(image_a: Floats, image_b: Floats, text_a: Floats, text_b: Floats) 
         return math.nan
     # The norm of the asking row does not move its best partner.
     by_image, by_text = (
-        (asking @ _units(shown).T).argmax(axis=1) for asking, shown in ((image_a, image_b), (text_a, text_b))
+        (asking @ to_units(shown).T).argmax(axis=1) for asking, shown in ((image_a, image_b), (text_a, text_b))
     )
     return float((by_image == by_text).mean())
 
@@ -188,8 +190,3 @@ def _same_group(own: Row, other: Row) -> bool:
 def _number(row: Row, name: str) -> float:
     """A value of a row; NaN, which is no sign of anything, where it was not measured."""
     return float(str(row.get(name, "nan")))
-
-
-def _units(rows: Floats) -> Floats:
-    """Rows of norm 1; a zero row stays zero."""
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), dtype=np.float32)

@@ -1,20 +1,15 @@
-"""Device, random numbers and progress of a training stage."""
+"""Device and random numbers of a training stage."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterable
-from typing import TypeVar
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from itkm.errors import InputError
-from itkm.training.distributed import is_first, local_number
-
-Item = TypeVar("Item")
+from itkm.training.distributed import local_number
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
@@ -60,10 +55,3 @@ def torch_generator(*seed: int) -> torch.Generator:
     """The same for torch."""
     state = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
-
-
-def progress(items: Iterable[Item], *, total: int, title: str) -> Iterable[Item]:
-    """A progress bar on a terminal; elsewhere nothing, as each epoch logs a line."""
-    shown = sys.stderr.isatty() and is_first()
-    bar: Iterable[Item] = tqdm(items, total=total, desc=title, leave=False, disable=not shown)
-    return bar

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import os
 import re
 import signal
@@ -111,20 +112,39 @@ def test_what_is_finished_is_not_run_again(project: Project, said: str) -> None:
     assert "begins" not in again
 
 
+def test_a_terminated_ablation_takes_its_training_along_and_goes_on(project: Project, said: str) -> None:
+    child = in_training(project, "no-ihm")
+    child.terminate()
+    assert child.wait() == 128 + signal.SIGTERM
+    with (project.folder / ".itkm" / "ablation" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held until the last process that it started has ended
+    goes_on(project, "no-ihm")
+
+
 def test_a_killed_ablation_goes_on(project: Project, said: str) -> None:
-    """Killed in the middle of a training; the process that it started is waited for, or its work found."""
-    command = [sys.executable, "-m", "itkm", "ablate", "--variants", "no-ihm", "--seeds", "1"]
+    """The process that it started is waited for, or its work found."""
+    child = in_training(project, "no-text")
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    goes_on(project, "no-text")
+
+
+def in_training(project: Project, variant: str) -> subprocess.Popen[bytes]:
+    """An ablation in the middle of a training, in a process group of its own."""
+    command = [sys.executable, "-m", "itkm", "ablate", "--variants", variant, "--seeds", "1"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     child = subprocess.Popen(command, cwd=project.folder, env=project.environment(), start_new_session=True, **quiet)
-    log = project.folder / ".itkm" / "ablation" / "logs" / "no-ihm-seed1.log"
+    log = project.folder / ".itkm" / "ablation" / "logs" / f"{variant}-seed1.log"
     while not (log.exists() and "Running stage 'heterogeneous'" in log.read_text(encoding="utf-8")):
         assert child.poll() is None
         time.sleep(0.2)
-    os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-    again = project.run("itkm", "ablate", "--variants", "no-ihm", "--seeds", "1")
+    return child
+
+
+def goes_on(project: Project, variant: str) -> None:
+    again = project.run("itkm", "ablate", "--variants", variant, "--seeds", "1")
     assert "[1/2] full, seed 1: finished before" in again
-    assert "[2/2] no-ihm, seed 1: finished" in again
+    assert f"[2/2] {variant}, seed 1: finished" in again
     assert "full,1,mine" in (Path(project.folder) / "reports" / "ablation" / "results.csv").read_text()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from itkm.cli import main
 from itkm.data.check import check_dataset
-from itkm.data.manifest import read_manifest
+from itkm.data.manifest import names_of, read_manifest
 from itkm.data.shards import ShardReader, write_scenario
 from itkm.errors import InputError
 from itkm.evaluation.features import FeatureSet
@@ -23,7 +23,6 @@ from itkm.purge.erase import erase
 from itkm.purge.plan import Plan, make_plan
 from itkm.purge.traces import Subject
 from itkm.retrieval.gallery import Gallery
-from itkm.retrieval.images import names_of
 from tiny import make_crop, scenario_rows
 
 pytest.importorskip("dvc")
@@ -139,6 +138,8 @@ def root(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     place = root / ".dvc" / "cache" / "files" / "md5" / "00"
     place.mkdir(exist_ok=True)
     (place / ("0" * 30)).write_bytes(stray)  # an object that no version names
+    for clone in ("runs/night", "ablation/copy"):
+        shutil.copytree(root, root / ".itkm" / clone, symlinks=True, ignore=shutil.ignore_patterns(".itkm"))
     return root
 
 
@@ -180,6 +181,7 @@ def test_no_byte_is_left_and_all_others_stay(root: Path, subject: Subject) -> No
     for scenario in ("vi", "cc"):
         assert not [own for own in check_dataset(root / "data" / scenario) if own.severity == "error"]
     assert not list((root / ".itkm").rglob("*.json"))
+    assert not list((root / ".itkm").rglob("data")), "clones of the project hold all of it"
 
 
 def test_the_new_version_is_pulled_into_a_fresh_clone_from_each_remote(root: Path, tmp_path: Path) -> None:

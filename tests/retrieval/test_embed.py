@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -196,14 +195,3 @@ def test_unknown_names_list_those_that_the_model_knows(project: Layout, model: M
 def test_a_split_without_images_is_refused(project: Layout) -> None:
     with pytest.raises(InputError, match=r"no image of split query\. Choose among train"):
         list_scenario(project.data("vi"), ["query"])
-
-
-def test_progress_is_said_in_lines_where_there_is_no_terminal(
-    model: Model, photos: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(embed, "BLOCK", 1)
-    with caplog.at_level(logging.INFO, logger="itkm.retrieval.embed"):
-        embed_images(list_files([photos], "vi", "visible"), model)
-    done = [int(record.args[0]) for record in caplog.records]  # type: ignore[index, arg-type]
-    assert 8 <= len(done) <= 10
-    assert done == sorted(done)

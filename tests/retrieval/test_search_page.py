@@ -14,10 +14,9 @@ from PIL import Image
 
 from browser import CHROMIUM, measure
 from itkm.data.images import decode
-from itkm.data.manifest import read_manifest, write_manifest
+from itkm.data.manifest import names_of, read_manifest, write_manifest
 from itkm.data.shards import ShardReader
 from itkm.evaluation.features import FeatureSet
-from itkm.retrieval.images import names_of
 from itkm.retrieval.page import build_page, find_pictures, picture_of
 from itkm.retrieval.search import Hit
 from itkm.stages.layout import Layout
