@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from station import Station, open_station, until
+from station import ENDED, Station, open_station, until
 from toyflow import STAGES, Toy, make_toy
 
 from flows.train import CACHED
 
 pytestmark = pytest.mark.slow
+
+KILLS = 20
+VICTIMS = {
+    "server": ("server", "prefect"),
+    "worker": ("worker", "prefect"),
+    "flow": ("prefect.engine",),
+    "dvc": ("repro",),
+    "stage": ("step.py",),
+}
+"""The words in the commands of those that a killer looks for."""
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +59,13 @@ def release(toy: Toy) -> None:
 def command_line(station: Station, *words: str) -> list[int]:
     """The processes of the station whose command has these words."""
     return [own.pid for own in station.processes() if all(word in own.cmdline() for word in words)]
+
+
+def seen(station: Station, run: str, words: tuple[str, ...]) -> list[int]:
+    """The first processes with these words that there are while a run goes on; none, if it ends without them."""
+    while not (found := command_line(station, *words)) and station.state(run)["type"] not in ENDED:
+        time.sleep(0.05)
+    return found
 
 
 def idle(station: Station) -> bool:
@@ -149,6 +169,27 @@ def test_a_killed_server_is_started_again_and_no_place_in_the_queue_is_lost(toy:
     assert station.ended(run) in {"Completed", "Crashed"}
     assert station.ended(station.start("train/here")) == "Completed"
     assert "up to date" in toy.dvc("status")
+
+
+def test_whatever_is_killed_whenever_the_next_run_repairs_it(toy: Toy, station: Station) -> None:
+    """Twenty times, five kinds of process in turn, each at a random moment of a run whose stages take a second."""
+    chance = random.Random(7)
+    hit = dict.fromkeys(VICTIMS, 0)
+    for number in range(KILLS):
+        name = list(VICTIMS)[number % len(VICTIMS)]
+        toy.change(f"kill {number}")
+        run = station.start("train/here")
+        time.sleep(chance.uniform(0, 6))
+        for process in seen(station, run, VICTIMS[name]):
+            hit[name] += 1
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        station.services("up")
+        assert station.ended(run) in {"Completed", "Crashed", "Failed"}, (number, name)
+        assert station.ended(station.start("train/here")) == "Completed", (number, name)
+        assert "up to date" in toy.dvc("status")
+        until(lambda: idle(station), 60)
+    assert all(hit.values()), hit
 
 
 def test_starting_twice_starts_nothing_twice_and_deploying_twice_adds_nothing(station: Station) -> None:
