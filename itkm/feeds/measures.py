@@ -30,8 +30,11 @@ def detail(profile: pd.DataFrame) -> pd.Series[float]:
 
 
 def seconds_since_previous(profile: pd.DataFrame) -> pd.Series[float]:
-    """Seconds from the row before in the same tracklet and camera; NaN at its start, and without a tracklet or time."""
-    known = profile[(profile["tracklet"] >= 0) & profile["timestamp"].notna()]
+    """Seconds from the image before in the same tracklet and camera; NaN at its start, and without a tracklet or time.
+
+    Files that do not decode are left out: a profile lists them behind the images.
+    """
+    known = profile[profile["decode_ok"] & (profile["tracklet"] >= 0) & profile["timestamp"].notna()]
     steps: pd.Series[float] = known.groupby(["camera", "tracklet"])["timestamp"].diff().dt.total_seconds()
     return steps.reindex(profile.index)
 

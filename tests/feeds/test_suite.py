@@ -186,6 +186,13 @@ def test_time_runs_forward_within_a_tracklet() -> None:
     assert check_of(judged(make_profile(tracklet=-1)), "order").passed is None
 
 
+def test_a_file_that_does_not_decode_tells_nothing_of_the_order() -> None:
+    """It is listed last, whatever its time; so delivered, it looked like a step back of the clock."""
+    profile = make_profile()
+    broken = profile.loc[[3]].assign(path="vi-c1_x.jpg", decode_ok=False)
+    assert check_of(judged(pd.concat([profile, broken], ignore_index=True)), "order").passed is True
+
+
 def test_silent_hours_are_told() -> None:
     profile = make_profile()
     profile.loc[99, "timestamp"] += pd.Timedelta(hours=8)
