@@ -36,12 +36,16 @@ class Finding:
         queries: a row per query: `scenario`, `path`, `person`, and its average precision in a column for each of
             `SCORED`, NaN where it was skipped.
         epochs: rows as `epoch_rows` gives them.
+        computed: stages that this run computed; DVC's cache had the others.
+        seconds: that it took.
     """
 
     run: Run
     metrics: dict[str, Any]
     queries: pd.DataFrame
     epochs: pd.DataFrame
+    computed: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,8 @@ class Failure:
     reason: str
 
 
-def collect(run: Run, layout: Layout) -> Finding:
-    """Reads what a run left in its project."""
+def collect(run: Run, layout: Layout, *, computed: int, seconds: float) -> Finding:
+    """Reads what a run left in its project, after so many seconds and computed stages."""
     settings = Settings.model_validate(run.params)
     metrics = json.loads(layout.metrics.read_text(encoding="utf-8"))
     scored = [name for name in settings.scenarios if metrics["scenarios"][name]["heterogeneous"] is not None]
@@ -62,7 +66,8 @@ def collect(run: Run, layout: Layout) -> Finding:
         for name in scored
     ]
     epochs = [epoch_rows(layout, name) for name in settings.scenarios]
-    return Finding(run, metrics, pd.concat(queries) if queries else pd.DataFrame(), pd.concat(epochs))
+    asked = pd.concat(queries) if queries else pd.DataFrame()
+    return Finding(run, metrics, asked, pd.concat(epochs), computed, seconds)
 
 
 def query_precision(layout: Layout, scenario: str, protocol: Protocol) -> pd.DataFrame:
@@ -91,6 +96,7 @@ def save(finding: Finding, folder: Path) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         write_json(temporary / "metrics.json", finding.metrics)
+        write_json(temporary / "effort.json", {"computed": finding.computed, "seconds": finding.seconds})
         finding.queries.to_parquet(temporary / "queries.parquet", index=False)
         finding.epochs.to_parquet(temporary / "epochs.parquet", index=False)
         temporary.rename(folder)
@@ -102,7 +108,8 @@ def load(run: Run, folder: Path) -> Finding | None:
     """The finding that `save` wrote; None where there is none."""
     if not folder.is_dir():
         return None
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return Finding(
-        run, metrics, pd.read_parquet(folder / "queries.parquet"), pd.read_parquet(folder / "epochs.parquet")
+    metrics, effort = (
+        json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("metrics", "effort")
     )
+    queries, epochs = (pd.read_parquet(folder / f"{name}.parquet") for name in ("queries", "epochs"))
+    return Finding(run, metrics, queries, epochs, **effort)

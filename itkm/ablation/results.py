@@ -1,4 +1,4 @@
-"""From findings to tables: scores, differences to the full method, and whether health tells the score."""
+"""From findings to tables: scores, gains, differences to the full method, and whether health tells the score."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from itkm.ablation.bootstrap import PairedSums, interval, pair_queries, resampled_differences
 from itkm.ablation.findings import Failure, Finding
-from itkm.ablation.variants import FULL, VARIANTS
+from itkm.ablation.variants import FULL, SINGLE, VARIANTS
 from itkm.report.table import AVERAGE, MODELS
 
 SCORES = ("mAP", "rank1", "rank5", "mINP")
 COMPARED = ("homogeneous", "heterogeneous")
+START = "zero_shot"
 HEALTH = ("outliers", "stability", "silhouette", "cycle_consistency", "agreement")
 LEAST_RUNS = 5
 FINAL = "heterogeneous"
@@ -62,7 +64,7 @@ def _compare(findings: Sequence[Finding], variant: str, stage: str) -> list[Row]
     scenarios = [name for name in names if all((seed, name) in ours and (seed, name) in theirs for seed in seeds)]
     if not seeds or not scenarios:
         return []
-    pairs = [_pair(ours, theirs, seeds, scenario, stage) for scenario in scenarios]
+    pairs = [_pair(ours, theirs, seeds, scenario, (stage, stage)) for scenario in scenarios]
     rows: list[Row] = [
         {"identities": len(pair.counts), **_means(ours, theirs, seeds, scenario, stage)}
         for pair, scenario in zip(pairs, scenarios, strict=True)
@@ -78,12 +80,60 @@ def _compare(findings: Sequence[Finding], variant: str, stage: str) -> list[Row]
     ]
 
 
-def _pair(ours: Findings, theirs: Findings, seeds: Sequence[int], scenario: str, stage: str) -> PairedSums:
-    """The differences of one scenario, query by query."""
+def gain_rows(outcomes: Sequence[Finding | Failure]) -> pd.DataFrame:
+    """What the full method makes of CLIP, for each scenario and averaged over them.
+
+    Returns:
+        a row per `scenario` (`AVERAGE` last) that was scored with every seed of the full method: `seeds`; mAP of each
+        of `MODELS`, the mean over the seeds; `deviation` of the last of them; `single`, mAP of the models trained for
+        one scenario each, NaN without them; `gain` of the last model over zero-shot, `low` and `high`, its paired
+        bootstrap interval, and `least`, that of the worst seed.
+    """
+    findings = [own for own in outcomes if isinstance(own, Finding)]
+    full, single = (_by_place(findings, name) for name in (FULL, SINGLE))
+    seeds = sorted({seed for seed, _ in full})
+    names = dict.fromkeys(name for _, name in full)
+    scenarios = [name for name in names if all((seed, name) in full for seed in seeds)]
+    if not scenarios:
+        return pd.DataFrame()
+    scores = {model: _with_average([_precision(full, seeds, name, model) for name in scenarios]) for model in MODELS}
+    alone = _with_average([_precision(single, seeds, name, FINAL) for name in scenarios])
+    pairs = [_pair(full, full, seeds, name, (FINAL, START)) for name in scenarios]
+    limits = [interval(resampled_differences(own)) for own in (*([pair] for pair in pairs), pairs)]
+    gains = scores[FINAL] - scores[START]
+    return pd.DataFrame(
+        {
+            "scenario": [*scenarios, AVERAGE],
+            "seeds": len(seeds),
+            **{model: own.mean(axis=1) for model, own in scores.items()},
+            "deviation": scores[FINAL].std(axis=1),
+            "single": alone.mean(axis=1),
+            "gain": gains.mean(axis=1),
+            "low": [low for low, _ in limits],
+            "high": [high for _, high in limits],
+            "least": gains.min(axis=1),
+        }
+    )
+
+
+def _precision(side: Findings, seeds: Sequence[int], scenario: str, model: str) -> list[float]:
+    """The mAP with each seed, NaN where there is no such run."""
+    found = (side.get((seed, scenario)) for seed in seeds)
+    return [own.metrics["scenarios"][scenario][model]["mAP"] if own else np.nan for own in found]
+
+
+def _with_average(rows: list[list[float]]) -> NDArray[np.float64]:
+    """[scenarios + 1, seeds] the rows, and their mean last."""
+    own = np.array(rows, dtype=np.float64)
+    return np.vstack([own, own.mean(axis=0)])
+
+
+def _pair(ours: Findings, theirs: Findings, seeds: Sequence[int], scenario: str, models: tuple[str, str]) -> PairedSums:
+    """The differences of one scenario, query by query, between a model of ours and one of theirs."""
     asked = _queries(theirs[seeds[0], scenario], scenario)
     sides = [
-        [_queries(side[seed, scenario], scenario)[stage].reindex(asked.index).to_numpy() for seed in seeds]
-        for side in (ours, theirs)
+        [_queries(side[seed, scenario], scenario)[model].reindex(asked.index).to_numpy() for seed in seeds]
+        for side, model in zip((ours, theirs), models, strict=True)
     ]
     return pair_queries(sides[0], sides[1], asked["person"].to_numpy())
 

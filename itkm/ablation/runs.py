@@ -27,7 +27,7 @@ def execute_runs(runs: Sequence[Run], workspace: Workspace) -> list[Finding | Fa
         begun = time.perf_counter()
         try:
             computed = workspace.execute(run)
-            found = collect(run, workspace.layout)
+            found = collect(run, workspace.layout, computed=computed, seconds=time.perf_counter() - begun)
             save(found, workspace.finding(run))
             outcomes.append(found)
             said = f"finished, computed stages: {computed} (the others came from the cache)"

@@ -14,6 +14,7 @@ from itkm.config import Settings
 from itkm.errors import InputError
 
 FULL = "full"
+SINGLE = "single-scenario"
 
 Params = dict[str, Any]
 
@@ -37,7 +38,7 @@ NO_MATCHES = {"heterogeneous.cluster_weight": 0.0, "heterogeneous.instance_weigh
 
 VARIANTS: dict[str, Variant] = {
     FULL: Variant("the method as params.yaml has it"),
-    "single-scenario": Variant("a model of its own for every scenario", alone=True),
+    SINGLE: Variant("a model of its own for every scenario", alone=True),
     "no-scenario-embedding": Variant("no scenario embedding", {"model.scenario_scale": 0.0}),
     "single-frontend": Variant("one frontend for both groups", {"model.branches": "single"}),
     "no-separation": Variant("no separation of the scenarios' texts", {"prompts.separation_weight": 0.0}),

@@ -40,8 +40,8 @@ def ablate(variants: str | None, seeds: list[int], split: str, out: Path) -> Non
     no-ihm, no-text, homogeneous-only.
 
     Every run goes through DVC in a private copy of the project: what runs have in common is computed once, and a
-    command that was stopped goes on when it is typed again. Writes ablation.html, results.csv, differences.csv and
-    epochs.csv.
+    command that was stopped goes on when it is typed again. Writes ablation.html, results.md, results.csv,
+    differences.csv and epochs.csv.
 
     \b
     Examples:

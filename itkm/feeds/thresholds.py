@@ -19,6 +19,7 @@ NOTHING = pd.DataFrame(
         **dict.fromkeys(("path", "sha256", "phash", "group", "camera"), pd.Series(dtype="str")),
         **dict.fromkeys(("brightness", "contrast", "entropy", "laplacian", "chroma"), pd.Series(dtype="float64")),
         **dict.fromkeys(("height", "aspect"), pd.Series(dtype="float64")),
+        "decode_ok": pd.Series(dtype="bool"),
         "tracklet": pd.Series(dtype="int64"),
         "timestamp": pd.Series(dtype="datetime64[us, UTC]"),
     }

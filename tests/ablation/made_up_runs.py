@@ -36,7 +36,7 @@ def make_finding(variant: str, seed: int, *, gain: float, scenarios: Iterable[st
         "rendered": True,
     }
     scenario = names[0] if variant == "single-scenario" else ""
-    return Finding(Run(variant, seed, scenario, {}), metrics, pd.concat(tables), make_epochs(names, gain))
+    return Finding(Run(variant, seed, scenario, {}), metrics, pd.concat(tables), make_epochs(names, gain), 3, 120.0)
 
 
 def make_queries(scenario: str, seed: int, gain: float) -> pd.DataFrame:

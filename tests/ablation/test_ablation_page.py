@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_page_without_any_label() -> None:
         found.update(dict.fromkeys(("zero_shot", "zero_shot_centred", "homogeneous", "heterogeneous")))
         found["clusters"] = {group: {"clusters": 9, "outliers": 0.1} for group in ("day", "night")}
     epochs = own.epochs.drop(columns=["purity", "ari", "match_precision"])
-    page = build_page([Finding(own.run, own.metrics, own.queries[:0], epochs)], split="test", seeds=[1], versions={})
+    page = build_page([replace(own, queries=own.queries[:0], epochs=epochs)], split="test", seeds=[1], versions={})
     assert "Nothing to compare" in page
     assert "No identity of a training image is known." in page
 

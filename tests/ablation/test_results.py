@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from made_up_runs import make_finding
 
 from itkm.ablation.findings import Failure, Finding, load, save
-from itkm.ablation.results import difference_rows, epoch_table, health_rows, result_rows
+from itkm.ablation.results import difference_rows, epoch_table, gain_rows, health_rows, result_rows
 from itkm.ablation.variants import Run
 
 SEEDS = (1, 2, 3)
@@ -56,6 +57,22 @@ def test_the_difference_is_that_of_the_scores(outcomes: list[Finding | Failure])
     assert table.loc["no-chm", "heterogeneous", "vi"]["difference"] == pytest.approx(means["no-chm"] - means["full"])
 
 
+def test_gains_are_over_zero_shot_and_beside_the_single_models(outcomes: list[Finding | Failure]) -> None:
+    table = gain_rows(outcomes).set_index("scenario")
+    assert list(table.index) == ["vi", "cc", "average"]
+    for _, row in table.iterrows():
+        assert row["gain"] == pytest.approx(0.1, abs=0.01)
+        assert row["gain"] == pytest.approx(row["heterogeneous"] - row["zero_shot"])
+        assert 0 < row["low"] < row["gain"] < row["high"]
+        assert row["least"] <= row["gain"]
+        assert row["heterogeneous"] - row["single"] == pytest.approx(0.02, abs=0.01)
+        assert row["seeds"] == 3 and row["deviation"] > 0
+    assert table.loc["average", "homogeneous"] == pytest.approx(table.loc[["vi", "cc"], "homogeneous"].mean())
+    without = gain_rows([own for own in outcomes if own.run.variant != "single-scenario"])
+    assert without["single"].isna().all()
+    assert gain_rows([make_finding("no-chm", 1, gain=0.1)]).empty
+
+
 def test_only_seeds_of_both_are_compared() -> None:
     outcomes = [make_finding("full", seed, gain=0.1) for seed in SEEDS] + [make_finding("no-chm", 2, gain=0.0)]
     table = difference_rows(outcomes)
@@ -66,7 +83,7 @@ def test_only_seeds_of_both_are_compared() -> None:
 
 def test_order_of_the_queries_does_not_matter() -> None:
     ours, theirs = make_finding("no-chm", 1, gain=0.0), make_finding("full", 1, gain=0.1)
-    shuffled = Finding(ours.run, ours.metrics, ours.queries.sample(frac=1, random_state=0), ours.epochs)
+    shuffled = replace(ours, queries=ours.queries.sample(frac=1, random_state=0))
     assert difference_rows([theirs, ours]).equals(difference_rows([theirs, shuffled]))
 
 
@@ -112,7 +129,7 @@ def test_a_finding_is_found_again(outcomes: list[Finding | Failure], tmp_path: P
     save(own, folder)
     again = load(own.run, folder)
     assert again is not None
-    assert again.metrics == own.metrics
+    assert (again.metrics, again.computed, again.seconds) == (own.metrics, own.computed, own.seconds)
     pd.testing.assert_frame_equal(again.queries, own.queries.reset_index(drop=True))
     pd.testing.assert_frame_equal(again.epochs, own.epochs)
     assert [path.name for path in folder.parent.iterdir()] == [own.run.name]

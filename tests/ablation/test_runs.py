@@ -32,7 +32,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
     monkeypatch.setattr(Workspace, "execute", execute)
     monkeypatch.setattr(Workspace, "key", lambda self, run: "key")
-    monkeypatch.setattr(runs, "collect", lambda run, layout: make_finding(run.variant, run.seed, gain=0.1))
+    monkeypatch.setattr(runs, "collect", lambda run, layout, **effort: make_finding(run.variant, run.seed, gain=0.1))
     return Workspace(tmp_path, lock=-1)
 
 
