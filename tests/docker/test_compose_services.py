@@ -273,6 +273,38 @@ def test_mlflow_keeps_models_for_its_clients(mlflow: str, postgres: Machine, mon
     assert [path.read_text() for path in kept] == ["weights"]
 
 
+def test_a_backup_restores_the_data_bases(
+    mlflow: str, postgres: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By the very lines of docs/deployment.md, but for `docker compose exec`."""
+    from mlflow import MlflowClient
+
+    guide = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    dump, restore = (line for line in guide.splitlines() if line.startswith("for name in prefect mlflow; do"))
+    where = {
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(postgres.ports["postgres"]),
+        "PATH": f"{POSTGRES}:{os.environ['PATH']}",
+    }
+    access = where | {"PGPASSWORD": postgres.secret("postgres_password")}
+
+    def run(line: str) -> None:
+        command = ["sh", "-ec", line.replace("docker compose exec -T postgres ", "")]
+        subprocess.run(command, cwd=tmp_path, env=access, check=True)
+
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", postgres.secret("mlflow_password"))
+    client = MlflowClient(mlflow)
+    kept = client.create_experiment("kept")
+    run(dump)
+    client.rename_experiment(kept, "changed")
+    client.create_experiment("later")
+    run(restore)
+    names = {own.name for own in client.search_experiments()}
+    assert "kept" in names
+    assert not names & {"changed", "later"}
+
+
 @pytest.fixture(scope="module")
 def reports(machine: Machine) -> Iterator[str]:
     """The pages of a project, served by nginx with docker/reports.conf."""
