@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import socket
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from forked import forked
 from itkm.training.distributed import together
 
 
@@ -30,8 +30,7 @@ def run_joined(work: Callable[[], Any], folder: Path) -> list[Any]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     files = [folder / f"rank{rank}.pt" for rank in (0, 1)]
-    fork = multiprocessing.get_context("fork").Process
-    processes = [fork(target=_start, args=(work, file, rank, port)) for rank, file in enumerate(files)]
+    processes = [forked(_start, work, file, rank, port) for rank, file in enumerate(files)]
     for process in processes:
         process.start()
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
@@ -18,6 +17,7 @@ import psutil
 import pytest
 from deliveries import digests, in_feed, judge, of, take
 
+from forked import forked
 from itkm.data.manifest import MANIFEST_FILE, read_manifest
 from itkm.data.shards import ShardReader
 from itkm.feeds import history
@@ -73,7 +73,7 @@ def test_killed_at_any_moment_each_file_is_in_one_place_and_the_end_is_the_same(
         home = tmp_path / str(number)
         source, folder, data = delivered(kind, drop, home / "drop"), home / "feed", home / "vi"
         while True:  # killed again and again, until it comes to its end
-            child = multiprocessing.get_context("fork").Process(target=from_drop_to_shard, args=(source, folder, data))
+            child = forked(from_drop_to_shard, source, folder, data)
             child.start()
             child.join(rng.uniform(0, length))
             if child.exitcode is not None:

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import logging
 import math
-import multiprocessing
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from forked import forked
 from itkm.config import Settings
 from itkm.data.manifest import read_manifest, write_manifest
 from itkm.errors import InputError
@@ -80,8 +80,7 @@ def many_steps(layout: Layout) -> Settings:
 
 def run_killed(run: Callable[..., None], settings: Settings, layout: Layout, *, log: Path, after: int) -> int | None:
     """Runs a stage in another process that saves after every step, and is killed after some steps; its exit code."""
-    arguments = (run, settings, layout, log, after)
-    process = multiprocessing.get_context("fork").Process(target=run_logged, args=arguments)
+    process = forked(run_logged, run, settings, layout, log, after)
     process.start()
     process.join(300)
     return process.exitcode
