@@ -71,7 +71,8 @@ def is_new(folder: Path) -> bool:
 
 
 def commit(folder: Path, message: str) -> None:
-    """Commits all changes in a clone, if there are any."""
+    """Commits all changes in a clone, if there are any; results that are the same become the same tree."""
+    _sort_lock(folder)
     git("add", "--all", cwd=folder)
     if git("status", "--porcelain", cwd=folder):
         git(*AUTHOR, "commit", "--quiet", "--no-verify", "--message", message, cwd=folder)
@@ -98,6 +99,14 @@ def upstream(project: Path) -> str:
         return git("remote", "get-url", "origin", cwd=project)
     except CommandError:
         return str(project)
+
+
+def _sort_lock(folder: Path) -> None:
+    """Sorts dvc.lock by name: DVC adds stages as they end, and of those that run at once any may end first."""
+    from dvc.utils.serialize import modify_yaml
+
+    with modify_yaml(str(folder / "dvc.lock")) as lock:
+        lock["stages"] = dict(sorted(lock["stages"].items()))
 
 
 def _clone(project: Path, folder: Path, *, branch: str) -> None:

@@ -12,7 +12,7 @@ from prefect.logging import disable_run_logger
 from toyflow import Toy
 
 from flows.locks import alone
-from flows.workspace import remove_stale, workspace
+from flows.workspace import commit, published, push, remove_stale, workspace
 from itkm.errors import InputError
 
 
@@ -39,6 +39,21 @@ def test_a_clone_that_was_cut_off_is_made_again(toy: Toy) -> None:
         (folder / "dvc.yaml").unlink()
     with workspace(toy.folder, "one", free=0, days=1) as folder:
         assert (folder / "dvc.yaml").exists()
+
+
+def test_the_order_in_which_stages_ended_makes_no_other_result(toy: Toy) -> None:
+    with workspace(toy.folder, "one", free=0, days=1) as folder:
+        commit_lock(folder, "ab")
+        branch = push(folder, toy.folder)
+    with workspace(toy.folder, "two", free=0, days=1) as folder:
+        commit_lock(folder, "ba")
+        assert published(folder, toy.folder) == branch == "retrain/one"
+
+
+def commit_lock(folder: Path, parts: str) -> None:
+    stages = "".join(f"  clean@{part}:\n    cmd: python step.py\n" for part in parts)
+    (folder / "dvc.lock").write_text(f"schema: '2.0'\nstages:\n{stages}")
+    commit(folder, parts)
 
 
 def test_a_full_disk_is_told_before_anything_begins(toy: Toy) -> None:
