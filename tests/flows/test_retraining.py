@@ -12,7 +12,7 @@ from station import Station, open_station, until
 from clone import Project, crops, make_clone
 from flows.train import CACHED
 from itkm.data.shards import write_scenario
-from tiny import scenario_rows
+from tiny import make_crop, scenario_rows
 
 pytestmark = pytest.mark.slow
 VIEW = {"camera": "c3", "scenario": "vi", "group": "night"}
@@ -34,10 +34,10 @@ def make_project(folder: Path) -> Project:
 def rows() -> Iterator[tuple[dict[str, object], bytes]]:
     """Four persons to train on and four to search for, in two cameras by day and one by night."""
     yield from scenario_rows("vi", persons=4, images=4)
-    for row, content in scenario_rows("vi", persons=4, images=1):
+    for number, (row, _) in enumerate(scenario_rows("vi", persons=4, images=1)):
         person = int(str(row["person"])) + 10
         split = "query" if row["group"] == "night" else "gallery"
-        yield row | {"source": f"test/{row['source']}", "split": split, "person": person}, content
+        yield row | {"source": f"test/{row['source']}", "split": split, "person": person}, make_crop(person, number)
 
 
 def git(folder: Path, *arguments: str) -> str:
