@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -82,7 +83,8 @@ class Toy:
 
     def say(self, *command: str, folder: Path | None = None) -> str:
         """What a command prints, which must succeed."""
-        done = subprocess.run(command, cwd=folder or self.folder, capture_output=True, text=True)
+        own = {**os.environ, "TOY": str(self.outside)}
+        done = subprocess.run(command, cwd=folder or self.folder, env=own, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
@@ -109,7 +111,7 @@ def make_toy(folder: Path) -> Toy:
         each.mkdir(parents=True)
     (toy.folder / "dvc.yaml").write_text(GRAPH)
     (toy.folder / "step.py").write_text(STEP)
-    (toy.folder / ".gitignore").write_text(".itkm/\n__pycache__/\n/data/\n/mlflow.db*\n/mlartifacts/\n")
+    (toy.folder / ".gitignore").write_text(".itkm/\n__pycache__/\n/data/\n/out/\n/mlflow.db*\n/mlartifacts/\n")
     (toy.folder / ".dvcignore").write_text(".itkm/\n")
     for part in "ab":
         (toy.folder / "data" / part).write_text(f"{part}\n")
