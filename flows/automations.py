@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 BLOCK = "itkm-notices"
 SILENCE = timedelta(seconds=90)  # three heartbeats
+START = timedelta(minutes=5)  # between a worker's word and the process: an image may have to be pulled
 RUN = {"prefect.resource.id": "prefect.flow-run.*"}
 ENDED = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
 OF_FLOW = "Flow run {{ flow_run.name }} of {{ flow.name }} is {{ flow_run.state.name }}: {{ flow_run.state.message }}"
@@ -30,7 +31,7 @@ OF_FEED = "Feed {{ event.event }}, camera {{ event.payload.camera }}: {{ event.p
 
 def automations(block: UUID | None) -> list[AutomationCore]:
     """All automations; without a block that knows an address, nobody is told anything."""
-    found = [_silent_is_crashed(), _crashed_is_retried()]
+    found = [_silent_is_crashed(), _unstarted_is_crashed(), _crashed_is_retried()]
     if block is not None:
         found += [
             _notice("itkm: a run failed", _runs("Failed", "Rejected", "Crashed", "TimedOut"), OF_FLOW, block),
@@ -70,6 +71,23 @@ def _silent_is_crashed() -> AutomationCore:
             within=SILENCE,
         ),
         actions=[ChangeFlowRunState(state=StateType.CRASHED, message="No heartbeat: its process is gone.")],
+    )
+
+
+def _unstarted_is_crashed() -> AutomationCore:
+    """A run whose worker died before it had started a process would stay pending, and keep its place, for ever."""
+    return AutomationCore(
+        name="itkm: a run that does not start has crashed",
+        trigger=EventTrigger(
+            match=RUN,
+            for_each={"prefect.resource.id"},
+            after={"prefect.flow-run.Pending"},
+            expect={"prefect.flow-run.*"},  # also another Pending, at which the time begins anew
+            posture=Posture.Proactive,
+            threshold=1,
+            within=START,
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="It did not start: its worker is gone.")],
     )
 
 

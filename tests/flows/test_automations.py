@@ -7,8 +7,9 @@ from uuid import uuid4
 
 import jinja2
 import pytest
+from prefect.server.events.schemas.automations import EventTrigger
 
-from flows.automations import automations
+from flows.automations import ENDED, automations
 
 
 def named(word: str) -> object:
@@ -18,13 +19,14 @@ def named(word: str) -> object:
 def test_without_an_address_nobody_is_told() -> None:
     assert [each.name for each in automations(None)] == [
         "itkm: a silent run has crashed",
+        "itkm: a run that does not start has crashed",
         "itkm: a crashed retraining goes on",
     ]
 
 
 def test_names_are_told_apart() -> None:
     names = [each.name for each in automations(uuid4())]
-    assert len(names) == len(set(names)) == 6
+    assert len(names) == len(set(names)) == 7
 
 
 @pytest.mark.parametrize("word", ["failed", "late", "promoted", "rejected"])
@@ -35,6 +37,12 @@ def test_a_notice_is_json_whatever_a_message_holds(word: str) -> None:
     run = {"name": "run", "state": state}
     text = jinja2.Template(action.payload).render(flow_run=run, flow={"name": "train"}, event=event)
     assert set(json.loads(text)) == {"text"}
+
+
+def test_whatever_a_run_says_after_pending_is_a_start() -> None:
+    trigger = EventTrigger.model_validate(named("does not start").trigger.model_dump())  # as the server sees it
+    assert trigger.starts_after("prefect.flow-run.Pending") and not trigger.starts_after("prefect.flow-run.Running")
+    assert all(map(trigger.expects, ["prefect.flow-run.Running", "prefect.flow-run.heartbeat", *ENDED]))
 
 
 def test_only_a_retraining_is_started_again() -> None:

@@ -14,6 +14,7 @@ import pytest
 from station import ENDED, Station, open_station, until
 from toyflow import STAGES, Toy, make_toy
 
+from flows.automations import START
 from flows.train import CACHED
 
 pytestmark = pytest.mark.slow
@@ -157,6 +158,14 @@ def test_a_killed_worker_is_started_again_and_its_run_has_gone_on(toy: Toy, stat
     release(toy)
     assert station.ended(run) == "Completed"
     station.services("up")
+    assert station.ended(station.start("train/here")) == "Completed"
+
+
+def test_a_run_that_its_worker_took_and_never_started_has_crashed_and_gives_its_place_back(station: Station) -> None:
+    """What a worker leaves that is killed between its word and the start of the process."""
+    path = f"deployments/{station.deployment('train/here')}/create_flow_run"
+    run = station.ask("POST", path, {"state": {"type": "PENDING"}})["id"]
+    assert station.ended(run, START.total_seconds() + 60) == "Crashed"
     assert station.ended(station.start("train/here")) == "Completed"
 
 
