@@ -132,16 +132,17 @@ STEPS = (product, neighbours, labels, textbook_labels, reranking, textbook_reran
 
 
 def measured(step: str, count: int, kind: str) -> tuple[float, float]:
-    """CPU seconds and megabytes at the peak beyond the input, in this process."""
+    """CPU seconds, and megabytes at the peak of the first call beyond the input, in this process."""
     torch.set_num_threads(1)
     prepare = {prepare.__name__: prepare for prepare in STEPS}[step]
     work = prepare(count, kind)
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     before = resident("VmRSS")
     seconds = [seconds_of(work)]
+    peak = resident("VmHWM")  # further calls add what the allocator keeps between them
     while seconds[0] < LONG and len(seconds) < 3:
         seconds.append(seconds_of(work))
-    return float(np.median(seconds)), resident("VmHWM") - before
+    return float(np.median(seconds)), peak - before
 
 
 def seconds_of(work: Step) -> float:

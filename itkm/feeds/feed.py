@@ -48,6 +48,7 @@ class Feed:
         camera, scenario, group: as which it was declared.
         source: what was claimed, as typed.
         claimed_at: UTC, ISO 8601 with seconds, ends in Z.
+        boxes: those of a video, as typed; "" of anything else.
         stamp: size and time of change of a source that is a file, "" of a folder: tells another file of that name.
         content: SHA-256 over the sorted SHA-256 of all images; "" until every file is sorted.
         version: of itkm.
@@ -58,6 +59,7 @@ class Feed:
     group: str
     source: str
     claimed_at: str
+    boxes: str = ""
     stamp: str = ""
     content: str = ""
     version: str = __version__

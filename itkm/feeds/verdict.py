@@ -134,6 +134,7 @@ def next_step(
     advice = next(check.message for check in checks if check.severity == "critical" and check.passed is False)
     declared = {"camera": feed.camera, "scenario": feed.scenario, "group": feed.group, "out": str(again)}
     options = [f"--{name} {shlex.quote(value)}" for name, value in declared.items()]
+    options += [f"--boxes {shlex.quote(feed.boxes)}"] if feed.boxes else []
     options += [] if feed.camera in cameras else ["--new-camera"]
     command = " ".join(["itkm feed validate", shlex.quote(feed.source), *options])
     return f"{advice} Then validate what is delivered anew.", command

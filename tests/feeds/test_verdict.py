@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def test_the_next_command_can_be_typed() -> None:
         "itkm feed validate drops/monday --camera vi-c1 --scenario vi --group visible --out 'feeds/gate 3-again'"
     )
     assert step([check("critical", False)], cameras=("vi-c2",))[1] == f"{command} --new-camera"
+    film = replace(FEED, boxes="boxes of a film.csv")
+    assert step([check("critical", False)], feed=film)[1] == f"{command} --boxes 'boxes of a film.csv'"
     assert next_step([], feed=None, folder=None, cameras=())[1] == "dvc repro"
 
 
