@@ -59,36 +59,16 @@ def deploy() -> list[str]:
 
 def _silent_is_crashed() -> AutomationCore:
     """A run whose process died with its worker says nothing more: it is called crashed, which frees its place."""
-    return AutomationCore(
-        name="itkm: a silent run has crashed",
-        trigger=EventTrigger(
-            match=RUN,
-            for_each={"prefect.resource.id"},
-            after={"prefect.flow-run.heartbeat"},
-            expect={"prefect.flow-run.heartbeat", *ENDED},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=SILENCE,
-        ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="No heartbeat: its process is gone.")],
-    )
+    heartbeat = "prefect.flow-run.heartbeat"
+    trigger = _missing({heartbeat, *ENDED}, after=heartbeat, within=SILENCE)
+    return _crash("itkm: a silent run has crashed", trigger, "No heartbeat: its process is gone.")
 
 
 def _unstarted_is_crashed() -> AutomationCore:
     """A run whose worker died before it had started a process would stay pending, and keep its place, for ever."""
-    return AutomationCore(
-        name="itkm: a run that does not start has crashed",
-        trigger=EventTrigger(
-            match=RUN,
-            for_each={"prefect.resource.id"},
-            after={"prefect.flow-run.Pending"},
-            expect={"prefect.flow-run.*"},  # also another Pending, at which the time begins anew
-            posture=Posture.Proactive,
-            threshold=1,
-            within=START,
-        ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="It did not start: its worker is gone.")],
-    )
+    anything = {"prefect.flow-run.*"}  # also another Pending, at which the time begins anew
+    trigger = _missing(anything, after="prefect.flow-run.Pending", within=START)
+    return _crash("itkm: a run that does not start has crashed", trigger, "It did not start: its worker is gone.")
 
 
 def _crashed_is_retried() -> AutomationCore:
@@ -104,6 +84,24 @@ def _crashed_is_retried() -> AutomationCore:
         ),
         actions=[ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message="Its process had died.")],
     )
+
+
+def _missing(expected: set[str], *, after: str, within: timedelta) -> EventTrigger:
+    """Fires for a run that after an event gives none of those expected in time."""
+    return EventTrigger(
+        match=RUN,
+        for_each={"prefect.resource.id"},
+        after={after},
+        expect=expected,
+        posture=Posture.Proactive,
+        threshold=1,
+        within=within,
+    )
+
+
+def _crash(name: str, trigger: Trigger, message: str) -> AutomationCore:
+    action = ChangeFlowRunState(state=StateType.CRASHED, message=message)
+    return AutomationCore(name=name, trigger=trigger, actions=[action])
 
 
 def _runs(*states: str) -> EventTrigger:
