@@ -45,10 +45,15 @@ def jaccard_graph(features: Features, *, k1: int = 30, k2: int = 6, eps: float =
         raise InputError(f"eps must lie between 0 and 1, both excluded, found {eps}: Jaccard distances end at 1.")
     if not 1 <= k2 <= k1:
         raise InputError(f"k2 must be 1 to k1 ({k1}), found {k2}: query expansion averages over the first of k1.")
+    return _close_pairs(_encoding(features, k1, k2), eps)
+
+
+def _encoding(features: Features, k1: int, k2: int) -> csr_array:
+    """[N, N] rows whose sums of minima tell the distance."""
     neighbours, _ = nearest_neighbours(features, k1)
     members = reciprocal_sets(neighbours, min(round(k1 / 2) + 1, k1))  # round() is banker's, as np.around
     weights = np.exp(2 * cosines_within(features, members).astype(np.float64) - 2)
-    return _close_pairs(encoding(members, weights, neighbours[:, :k2]), eps)
+    return encoding(members, weights, neighbours[:, :k2])
 
 
 def _close_pairs(rows: csr_array, eps: float) -> csr_array:
@@ -72,9 +77,9 @@ def _sums_that_reach(rows: csr_array, least: float) -> Iterator[tuple[Indices, I
     terms of the sums of i, each pair of rows once.
     """
     columns = csc_array(rows)
-    place = np.empty(rows.nnz, dtype=np.int64)  # of each entry among the columns, where rows ascend too
-    place[np.argsort(rows.indices, kind="stable")] = np.arange(rows.nnz)
-    length = columns.indptr[rows.indices + 1] - place - 1
+    place = np.empty_like(rows.indices)  # of each entry among the columns, where rows ascend too
+    place[np.argsort(rows.indices, kind="stable")] = np.arange(rows.nnz, dtype=place.dtype)
+    length = columns.indptr[1:][rows.indices] - place - 1
     for start, sums in sums_of_minima(rows, columns, place + 1, length):
         reached = np.flatnonzero(sums >= least)
         first, second = np.divmod(reached, sums.shape[1])

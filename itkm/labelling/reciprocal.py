@@ -17,11 +17,11 @@ from itkm.progress import progress
 
 Indices = NDArray[np.int64]
 
-_BLOCK_TERMS = 500_000
+_BLOCK_TERMS = 250_000
 """Terms of the sums of minima held at once: few enough for the processor's cache."""
 
-_BLOCK_SUMS = 2_000_000
-"""Sums of minima held at once: 16 MB of float64."""
+_BLOCK_SUMS = 1_000_000
+"""Sums of minima held at once: 8 MB of float64."""
 
 
 def reciprocal_sets(neighbours: Indices, half: int) -> csr_array:
@@ -104,18 +104,20 @@ def sums_of_minima(
         The first row of a block, and [b, M] its sums.
     """
     others = columns.shape[0]
-    row_of = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-    terms = np.concatenate([[0], np.cumsum(length)])[rows.indptr]
+    terms = np.zeros(rows.nnz + 1, dtype=np.int64)
+    np.cumsum(length, out=terms[1:])
+    terms = terms[rows.indptr]
     start = 0
     while start < rows.shape[0]:
         stop = int(np.searchsorted(terms, terms[start] + _BLOCK_TERMS, side="right")) - 1
         stop = min(max(stop, start + 1), start + max(1, _BLOCK_SUMS // others), rows.shape[0])
         entries = slice(rows.indptr[start], rows.indptr[stop])
+        first_cell = np.repeat(others * np.arange(stop - start), np.diff(rows.indptr[start : stop + 1]))
         repeats = length[entries]
         shift = begin[entries] - (np.cumsum(repeats) - repeats)
         term = np.arange(repeats.sum()) + np.repeat(shift, repeats)
         minima = np.minimum(columns.data[term], np.repeat(rows.data[entries], repeats))
-        cells = columns.indices[term] + np.repeat((row_of[entries] - start) * others, repeats)
+        cells = columns.indices[term] + np.repeat(first_cell, repeats)
         sums = np.asarray(np.bincount(cells, minima, (stop - start) * others), dtype=np.float64)
         yield start, sums.reshape(stop - start, others)
         start = stop
