@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import fcntl
 import hashlib
 import io
 import json
@@ -102,3 +103,25 @@ def require_space(folder: Path, needed: int) -> None:
             f"{folder}: {needed / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free. Free some space or choose another "
             "disk."
         )
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a folder for one process, until the block or the process ends, however it ends.
+
+    Raises:
+        InputError: another process holds it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be used ({error.strerror}). Choose another folder.") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{folder}: another `itkm` command works here. Wait for its end, then repeat.") from error
+        yield
+    finally:
+        os.close(handle)

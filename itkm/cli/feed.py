@@ -89,10 +89,11 @@ def validate(
       itkm feed validate drop --names "(?P<camera>c\\d+)_(?P<timestamp>\\d{8}T\\d{6})" --camera c7 --scenario vi \\
         --group visible --out feeds/c7
     """
-    from itkm.feeds.feed import Feed, locked
+    from itkm.feeds.feed import Feed
     from itkm.feeds.intake import claim, require_declared, sort_files
     from itkm.feeds.names import compiled
     from itkm.feeds.suite import require_great_expectations
+    from itkm.files import locked
     from itkm.stages.layout import Layout
 
     data = reference or Layout().data(scenario)

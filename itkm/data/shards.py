@@ -243,6 +243,10 @@ def shard_file(place: str) -> str:
     return f"shards/{place}.tar"
 
 
+FEEDS = Path("feeds")
+"""Below it, beside the manifest, lie the shards of accepted feeds."""
+
+
 def manifest_of(rows: Sequence[Mapping[str, object]], *, file: Path) -> pd.DataFrame:
     """The manifest of these rows, as `read_manifest` returns it.
 

@@ -25,13 +25,13 @@ import pandas as pd
 
 from itkm.data.importers.source import UNKNOWN
 from itkm.data.manifest import COLUMNS, MANIFEST_FILE, RENDERED, read_manifest, validated, write_manifest
-from itkm.data.shards import ShardReader, ShardWriter, pack, valid_row
+from itkm.data.shards import FEEDS, ShardReader, ShardWriter, pack, valid_row
 from itkm.errors import InputError, ItkmError
 from itkm.feeds import history
-from itkm.feeds.feed import ACCEPTANCE_FILE, IMAGES, PROFILE_FILE, VALIDATION_FILE, Feed, locked, remove_temporary
+from itkm.feeds.feed import ACCEPTANCE_FILE, IMAGES, PROFILE_FILE, VALIDATION_FILE, Feed, remove_temporary
 from itkm.feeds.intake import walk
 from itkm.feeds.verdict import Verdict
-from itkm.files import replacing, require_space, sha256, write_json
+from itkm.files import locked, replacing, require_space, sha256, write_json
 
 TRACKED = Path("data.dvc")
 
@@ -56,7 +56,7 @@ def accept(folder: Path, data: Path, *, override: str = "") -> history.Record:
     feed, profile = Feed.load(folder), read_profile(folder)
     images = profile[profile["decode_ok"]].reset_index(drop=True)
     with locked(folder), locked(data / ".itkm"):
-        remove_temporary(data.glob(f".{MANIFEST_FILE}.*"), (data / "feeds").rglob(".*"))
+        remove_temporary(data.glob(f".{MANIFEST_FILE}.*"), (data / FEEDS).rglob(".*"))
         record = history.accepted(data, feed.content)
         if record is None:
             record = _new_record(folder, feed, profile, data, override=override)
@@ -158,7 +158,7 @@ def _new_record(folder: Path, feed: Feed, profile: pd.DataFrame, data: Path, *, 
 
 def _free_name(camera: str, day: str, taken: Collection[str]) -> str:
     """The shard of a camera and day; of a further feed of the same day `<day>-1.tar`."""
-    names = (f"feeds/{camera}/{day}{f'-{number}' if number else ''}.tar" for number in range(len(taken) + 1))
+    names = (f"{FEEDS}/{camera}/{day}{f'-{number}' if number else ''}.tar" for number in range(len(taken) + 1))
     return next(name for name in names if name not in taken)
 
 

@@ -10,11 +10,8 @@ profile.parquet, features.npz, validation.json, report.html, data-docs/, accepta
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -100,28 +97,6 @@ class Feed:
             InputError: the folder cannot be written.
         """
         write_json(folder / FEED_FILE, asdict(self))
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds a folder for one process, until the block or the process ends, however it ends.
-
-    Raises:
-        InputError: another process holds it, or it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be used ({error.strerror}). Choose another folder.") from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"{folder}: another `itkm feed` works here. Wait for its end, then repeat.") from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def remove_temporary(*found: Iterable[Path]) -> None:

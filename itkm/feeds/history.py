@@ -13,11 +13,12 @@ from typing import Any
 
 import pandas as pd
 
+from itkm.data.shards import FEEDS
 from itkm.feeds.feed import Feed
 from itkm.feeds.verdict import Verdict
 from itkm.files import write_bytes
 
-ACCEPTED = Path("feeds", "history.jsonl")
+ACCEPTED = FEEDS / "history.jsonl"
 VALIDATED = Path(".itkm", "feeds.jsonl")
 COLUMNS = (
     *("event", "date", "feed", "camera", "scenario", "group", "source"),

@@ -90,7 +90,7 @@ def encoding(members: csr_array, weights: NDArray[np.float64], neighbours: Indic
 
 
 def sums_of_minima(
-    rows: csr_array, columns: csc_array, begin: Indices, length: Indices
+    rows: csr_array, columns: csc_array, begin: NDArray[np.integer], length: NDArray[np.integer]
 ) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """For each row and each of M others the sum of min(entry of the row, entry of the other), a block at a time.
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import pandas as pd
 
 from itkm.cli.feed import PATTERN
-from itkm.feeds.feed import CLAIMED, IMAGES, PROFILE_FILE, QUARANTINE, VALIDATION_FILE, Feed, locked
+from itkm.feeds.feed import CLAIMED, IMAGES, PROFILE_FILE, QUARANTINE, VALIDATION_FILE, Feed
 from itkm.feeds.intake import claim, sort_files
 from itkm.feeds.quarantine import REASON
 from itkm.feeds.verdict import Status, Verdict
+from itkm.files import locked
 
 DECLARED = Feed("vi-c1", "vi", "visible", source="", claimed_at="")
 

@@ -215,16 +215,16 @@ class _Clock:
 
 
 def test_two_feeds_at_once_wait_or_are_told(folder: Path, data: Path) -> None:
-    from itkm.feeds.feed import locked
+    from itkm.files import locked
 
-    script = "import sys; from pathlib import Path; from itkm.feeds.feed import locked\n"
+    script = "import sys; from pathlib import Path; from itkm.files import locked\n"
     script += "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", script, str(data / ".itkm")]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root) as other:
         assert other.stdout is not None and other.stdin is not None
         other.stdout.readline()
-        with pytest.raises(InputError, match="another `itkm feed`"):
+        with pytest.raises(InputError, match="another `itkm` command"):
             accept(folder, data)
         other.stdin.close()
     with locked(data / ".itkm"):

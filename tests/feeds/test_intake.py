@@ -521,16 +521,14 @@ def test_without_permission_nothing_is_moved(open_folder: Path, drop: faults.Dro
 
 
 def test_two_processes_do_not_work_on_one_feed(tmp_path: Path, drop: faults.Drop) -> None:
-    from itkm.feeds.feed import locked
+    from itkm.files import locked
 
     (tmp_path / "feed").mkdir()
-    script = (
-        "import sys; from pathlib import Path; from itkm.feeds.feed import locked\nwith locked(Path(sys.argv[1])): pass"
-    )
+    script = "import sys; from pathlib import Path; from itkm.files import locked\nwith locked(Path(sys.argv[1])): pass"
     command = [sys.executable, "-c", script, str(tmp_path / "feed")]
     with locked(tmp_path / "feed"):
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 1 and "another `itkm feed` works here" in done.stderr
+    assert done.returncode == 1 and "another `itkm` command works here" in done.stderr
     assert subprocess.run(command, cwd=ROOT).returncode == 0
 
 

@@ -35,12 +35,12 @@ from itkm.data.importers import (
     table,
     vc_clothes,
 )
-from itkm.data.importers.journal import Journal, Packed, listing_key
+from itkm.data.importers.journal import HIDDEN, Journal, Packed, listing_key
 from itkm.data.importers.source import Format, Request, SourceImage, parse_groups
-from itkm.data.manifest import RENDERED, read_manifest
-from itkm.data.shards import places, suffix_of, unlisted_shards, valid_row
+from itkm.data.manifest import RENDERED, name_rows, read_manifest
+from itkm.data.shards import FEEDS, places, suffix_of, unlisted_shards, valid_row
 from itkm.errors import InputError
-from itkm.files import require_space
+from itkm.files import locked, require_space
 
 __all__ = ["FORMATS", "ImportSummary", "Request", "import_dataset", "parse_groups"]
 
@@ -104,6 +104,7 @@ def import_dataset(format_name: str, request: Request, *, out: Path, progress: P
     """Packs a data set into manifest and tar shards; the same source gives the same bytes again.
 
     An import that was killed goes on after the shards that it had finished; one that is complete changes nothing.
+    Others may not import into `out` meanwhile.
 
     Args:
         format_name: a key of `FORMATS`.
@@ -112,8 +113,9 @@ def import_dataset(format_name: str, request: Request, *, out: Path, progress: P
         progress: wraps the loop over the images that are yet to be packed, for a progress bar.
 
     Raises:
-        InputError: unknown format or trial, unusable source, wrong groups, too little space, or (unless partial is
-            allowed) unreadable images: the first 10 are named. Nothing is left in `out` then.
+        InputError: unknown format or trial, unusable source, wrong groups, too little space, another command at work in
+            `out`, feeds in it that were accepted since, or (unless partial is allowed) unreadable images: the first 10
+            are named. Nothing is left in `out` then.
     """
     form = _format(format_name)
     _require_fitting(form, request)
@@ -122,14 +124,18 @@ def import_dataset(format_name: str, request: Request, *, out: Path, progress: P
     require_groups(request.scenario, (str(image.row["group"]) for image in listing.images), file=request.source)
     journal = Journal(out, key=listing_key(listing.images, allow_partial=request.allow_partial))
     warnings = list(listing.warnings)
-    if not journal.is_complete():
-        if not journal.resume():
-            warnings.append(f"{out}: an import that was cut off here had other images or options, and was not resumed.")
-        try:
-            _import(listing.images, journal, out=out, allow_partial=request.allow_partial, progress=progress)
-        except InputError:
-            journal.discard()
-            raise
+    with locked(out / HIDDEN):
+        if not journal.is_complete():
+            _require_replaceable(out)
+            if not journal.resume():
+                warnings.append(
+                    f"{out}: an import that was cut off here had other images or options, and was not resumed."
+                )
+            try:
+                _import(listing.images, journal, out=out, allow_partial=request.allow_partial, progress=progress)
+            except InputError:
+                journal.discard()
+                raise
     frame = read_manifest(out)
     return ImportSummary(
         images=len(frame),
@@ -160,6 +166,16 @@ def _require_fitting(form: Format, request: Request) -> None:
         raise InputError(f"--trial {request.trial}: {form.name} has trials 1 to {form.trials}. Choose one of these.")
     if form.own_groups and request.groups:
         raise InputError(f"--group: {form.name} says itself which group an image is of. Leave the option out.")
+
+
+def _require_replaceable(out: Path) -> None:
+    """Refuses to write the manifest anew where it names images that came in after the import."""
+    feeds = sorted(file.relative_to(out).as_posix() for file in (out / FEEDS).rglob("*.tar"))
+    if feeds:
+        raise InputError(
+            f"{out}: holds accepted feeds ({name_rows(feeds)}), which the manifest of another import would not name. "
+            "Import into another folder; to begin anew without these images, move this folder away first."
+        )
 
 
 def _import(

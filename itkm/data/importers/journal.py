@@ -25,6 +25,8 @@ from itkm.data.manifest import MANIFEST_FILE
 from itkm.data.shards import ShardWriter, manifest_of, pack, shard_file
 from itkm.files import replacing, write_bytes, write_json
 
+HIDDEN = Path(".itkm")
+
 Packed = tuple[Mapping[str, object], bytes] | str
 """An image's row and content, or why it cannot be read."""
 
@@ -46,8 +48,8 @@ class Journal:
         self.faults: list[str] = []
         self._out = out
         self._key = key
-        self._staging = out / ".itkm" / "import"
-        self._record = out / ".itkm" / "import.json"
+        self._staging = out / HIDDEN / "import"
+        self._record = out / HIDDEN / "import.json"
         self._finished: dict[str, dict[str, Any]] = {}
 
     def is_complete(self) -> bool:

@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from itkm.data import shards
 from itkm.data.check import check_dataset
 from itkm.data.importers import ImportSummary, Request, import_dataset, journal
 from itkm.data.importers.source import Groups, SourceImage
-from itkm.data.manifest import read_manifest
+from itkm.data.manifest import read_manifest, write_manifest
 from itkm.data.shards import ShardReader
 from itkm.errors import InputError
+from itkm.files import locked
 from trees import write_images
 
 GROUPS: Groups = {"high": ["c1", "c2"], "low": ["c3"]}
@@ -184,6 +186,27 @@ def test_again_after_success_reads_no_image_and_touches_nothing(crops: Path, tmp
     assert run(crops, tmp_path / "out", seen) == first
     assert seen == []
     assert (contents(tmp_path / "out"), times(tmp_path / "out")) == before
+
+
+def test_two_imports_do_not_work_in_one_folder(crops: Path, tmp_path: Path) -> None:
+    with locked(tmp_path / "out/.itkm"), pytest.raises(InputError, match="another `itkm` command works here"):
+        run(crops, tmp_path / "out")
+    assert run(crops, tmp_path / "out").images == 12
+
+
+def test_images_of_accepted_feeds_are_not_taken_out_of_the_manifest(crops: Path, tmp_path: Path) -> None:
+    run(crops, tmp_path / "out")
+    feed = tmp_path / "out/feeds/c9/2026-03-03.tar"
+    feed.parent.mkdir(parents=True)
+    feed.write_bytes((tmp_path / "out/shards/c1.tar").read_bytes())
+    manifest = read_manifest(tmp_path / "out")
+    added = manifest[manifest["camera"] == "c1"].assign(shard="feeds/c9/2026-03-03.tar", camera="c9")
+    time.sleep(0.02)  # a clock may tick only so often
+    write_manifest(pd.concat([manifest, added], ignore_index=True), tmp_path / "out")
+    before = contents(tmp_path / "out")
+    with pytest.raises(InputError, match=r"out: holds accepted feeds \(feeds/c9/2026-03-03.tar\)"):
+        run(crops, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
 
 
 @pytest.mark.parametrize("harm", ["shard removed", "shard changed", "manifest removed", "source changed", "no record"])
