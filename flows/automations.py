@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 BLOCK = "itkm-notices"
 SILENCE = timedelta(seconds=90)  # three heartbeats
-START = timedelta(minutes=5)  # between a worker's word and the process: an image may have to be pulled
+START = timedelta(minutes=5)  # between a worker's word and the process
+CONTAINER_START = timedelta(hours=1)  # before which an image is pulled, and perhaps a machine is ordered
 RUN = {"prefect.resource.id": "prefect.flow-run.*"}
 ENDED = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
 OF_FLOW = "Flow run {{ flow_run.name }} of {{ flow.name }} is {{ flow_run.state.name }}: {{ flow_run.state.message }}"
@@ -31,7 +32,7 @@ OF_FEED = "Feed {{ event.event }}, camera {{ event.payload.camera }}: {{ event.p
 
 def automations(block: UUID | None) -> list[AutomationCore]:
     """All automations; without a block that knows an address, nobody is told anything."""
-    found = [_silent_is_crashed(), _unstarted_is_crashed(), _crashed_is_retried()]
+    found = [_silent_is_crashed(), *_unstarted_is_crashed(), _crashed_is_retried()]
     if block is not None:
         found += [
             _notice("itkm: a run failed", _runs("Failed", "Rejected", "Crashed", "TimedOut"), OF_FLOW, block),
@@ -64,11 +65,16 @@ def _silent_is_crashed() -> AutomationCore:
     return _crash("itkm: a silent run has crashed", trigger, "No heartbeat: its process is gone.")
 
 
-def _unstarted_is_crashed() -> AutomationCore:
-    """A run whose worker died before it had started a process would stay pending, and keep its place, for ever."""
+def _unstarted_is_crashed() -> list[AutomationCore]:
+    """A run whose worker died before it had started anything would stay pending, and keep its place, for ever."""
     anything = {"prefect.flow-run.*"}  # also another Pending, at which the time begins anew
-    trigger = _missing(anything, after="prefect.flow-run.Pending", within=START)
-    return _crash("itkm: a run that does not start has crashed", trigger, "It did not start: its worker is gone.")
+    crashes = []
+    for what, pools, within in (("run", "process", START), ("container", "!process", CONTAINER_START)):
+        pool = {"prefect.resource.role": "work-pool", "prefect.work-pool.type": pools}
+        trigger = _missing(anything, after="prefect.flow-run.Pending", within=within, related=pool)
+        name = f"itkm: a {what} that does not start has crashed"
+        crashes.append(_crash(name, trigger, "It did not start: its worker is gone."))
+    return crashes
 
 
 def _crashed_is_retried() -> AutomationCore:
@@ -86,10 +92,13 @@ def _crashed_is_retried() -> AutomationCore:
     )
 
 
-def _missing(expected: set[str], *, after: str, within: timedelta) -> EventTrigger:
-    """Fires for a run that after an event gives none of those expected in time."""
+def _missing(
+    expected: set[str], *, after: str, within: timedelta, related: dict[str, str] | None = None
+) -> EventTrigger:
+    """Fires for a run, related to something, that after an event gives none of those expected in time."""
     return EventTrigger(
         match=RUN,
+        match_related=related or {},
         for_each={"prefect.resource.id"},
         after={after},
         expect=expected,

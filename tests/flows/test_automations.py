@@ -8,8 +8,11 @@ from uuid import uuid4
 import jinja2
 import pytest
 from prefect.server.events.schemas.automations import EventTrigger
+from prefect.server.events.schemas.events import Resource
 
-from flows.automations import ENDED, automations
+from flows.automations import CONTAINER_START, ENDED, START, automations
+
+KINDS = ("process", "docker", "kubernetes")
 
 
 def named(word: str) -> object:
@@ -20,13 +23,14 @@ def test_without_an_address_nobody_is_told() -> None:
     assert [each.name for each in automations(None)] == [
         "itkm: a silent run has crashed",
         "itkm: a run that does not start has crashed",
+        "itkm: a container that does not start has crashed",
         "itkm: a crashed retraining goes on",
     ]
 
 
 def test_names_are_told_apart() -> None:
     names = [each.name for each in automations(uuid4())]
-    assert len(names) == len(set(names)) == 7
+    assert len(names) == len(set(names)) == 8
 
 
 @pytest.mark.parametrize("word", ["failed", "late", "promoted", "rejected"])
@@ -39,8 +43,18 @@ def test_a_notice_is_json_whatever_a_message_holds(word: str) -> None:
     assert set(json.loads(text)) == {"text"}
 
 
-def test_whatever_a_run_says_after_pending_is_a_start() -> None:
-    trigger = EventTrigger.model_validate(named("does not start").trigger.model_dump())  # as the server sees it
+@pytest.mark.parametrize(("name", "kinds"), [("a run that", ["process"]), ("a container", ["docker", "kubernetes"])])
+def test_a_container_has_longer_to_start_than_a_process(name: str, kinds: list[str]) -> None:
+    trigger = EventTrigger.model_validate(named(name).trigger.model_dump())  # as the server sees it
+    pool = {"prefect.resource.id": "prefect.work-pool.1", "prefect.resource.role": "work-pool"}
+    pools = {kind: Resource({**pool, "prefect.work-pool.type": kind}) for kind in KINDS}
+    assert [kind for kind in KINDS if trigger.match_related.matches(pools[kind])] == kinds
+    assert trigger.within == (START if kinds == ["process"] else CONTAINER_START)
+
+
+@pytest.mark.parametrize("name", ["a run that", "a container"])
+def test_whatever_a_run_says_after_pending_is_a_start(name: str) -> None:
+    trigger = EventTrigger.model_validate(named(name).trigger.model_dump())
     assert trigger.starts_after("prefect.flow-run.Pending") and not trigger.starts_after("prefect.flow-run.Running")
     assert all(map(trigger.expects, ["prefect.flow-run.Running", "prefect.flow-run.heartbeat", *ENDED]))
 
