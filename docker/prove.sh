@@ -20,7 +20,8 @@ apt-get install -y -qq --no-install-recommends buildah mmdebstrap >/dev/null
 
 say "base: Debian bookworm with its Python 3.11, under the name of the real one"
 base=$(sed -n 's/^ARG BASE=\([^@]*\).*/\1/p' docker/Dockerfile)
-mirror=$(sed -n 's/^\(URIs:\|deb\) *\(https\?:[^ ]*debian\/\?\)\( .*\|$\)/\2/p' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1)
+sources=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources} 2>/dev/null || true) # not all are there
+mirror=$(sed -n 's/^\(URIs:\|deb\) *\(https\?:[^ ]*debian\/\?\)\( .*\|$\)/\2/p' <<< "$sources" | sed -n 1p)
 mmdebstrap --quiet --variant=minbase --include=python3-venv,ca-certificates bookworm "$work/base.tar" ${mirror:+"$mirror"}
 container=$("${buildah[@]}" from scratch)
 "${buildah[@]}" add --quiet "$container" "$work/base.tar" / >/dev/null
