@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the image from docker/Dockerfile and runs it, with no Docker and no registry: on a base made of Debian's packages.
 #   bash docker/prove.sh
-# Needs root on Debian, apt, about 15 GB of disk below TMPDIR, and .venv (`make setup`). All that it made is removed at its end.
+# Needs root on Debian, apt, about 8 GB of disk below TMPDIR, and .venv (`make setup`). All that it made is removed at its end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d --tmpdir itkm-prove.XXXXXX)
