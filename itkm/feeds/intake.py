@@ -107,6 +107,7 @@ def claim(source: Path, folder: Path, feed: Feed, *, boxes: Path | None = None, 
             return _claimed(known, source, folder)
         feed = known
     else:
+        remove_temporary(folder.glob(f".{FEED_FILE}.*"))  # of a call that was killed as it wrote its first file
         if any(folder.iterdir()):
             raise InputError(f"{folder}: not a feed folder, and not empty. Choose another --out.")
         feed = replace(feed, claimed_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")

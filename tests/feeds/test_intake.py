@@ -22,7 +22,7 @@ from deliveries import DECLARED, digests, in_feed, of, take
 
 from itkm.errors import InputError
 from itkm.feeds import archive, intake
-from itkm.feeds.feed import CLAIMED, IMAGES, QUARANTINE, Feed
+from itkm.feeds.feed import CLAIMED, FEED_FILE, IMAGES, QUARANTINE, Feed
 from itkm.feeds.quarantine import reasons
 
 ROOT = Path(__file__).parents[2]
@@ -445,6 +445,15 @@ def test_what_cannot_be_claimed_is_left_alone(tmp_path: Path, make: Callable[[Pa
     with pytest.raises(InputError, match=r"Expected|Give|Move"):
         take(source, tmp_path / "feed")
     assert not (tmp_path / "feed").exists()
+
+
+def test_a_call_that_was_killed_as_it_wrote_its_first_file_goes_on(tmp_path: Path, drop: faults.Drop) -> None:
+    source = drop.write(tmp_path / "drop")
+    (tmp_path / "feed").mkdir()
+    (tmp_path / "feed" / f".{FEED_FILE}.k1ll3d.json").write_text('{"camera": ')
+    take(source, tmp_path / "feed")
+    assert in_feed(tmp_path / "feed") == of(drop.files)
+    assert not list((tmp_path / "feed").glob(".*.json"))
 
 
 def test_a_folder_of_other_things_is_not_used(tmp_path: Path, drop: faults.Drop) -> None:
