@@ -5,8 +5,6 @@ VENV   ?= .venv
 EXTRAS ?= cpu,ops
 # What `make test` and `make lint` need beside it.
 TEST_EXTRAS ?= dev,render,formats
-# Where `make slow` looks for slow tests.
-SLOW ?= tests
 
 # pip's find-links (a folder of wheels on this machine, or nothing) handed on to uv, which does not read pip's config.
 export UV_FIND_LINKS ?= $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
@@ -44,7 +42,7 @@ test: $(VENV)/.test ## run all tests but the slow ones
 
 slow: $(VENV)/.test ## run the slow tests: servers, kills at random moments, runs from end to end
 	dvc pull --quiet models.dvc
-	python -m pytest -n auto --dist loadfile -m slow $(SLOW)
+	python -m pytest -n auto --dist loadfile -m slow
 
 .PHONY: lint
 lint: $(VENV)/.test ## ruff and mypy strict

@@ -246,6 +246,9 @@ def shard_file(place: str) -> str:
 FEEDS = Path("feeds")
 """Below it, beside the manifest, lie the shards of accepted feeds."""
 
+HIDDEN = Path(".itkm")
+"""Beside the manifest: what is of this machine alone. Whoever changes the data holds it, see `itkm.files.locked`."""
+
 
 def manifest_of(rows: Sequence[Mapping[str, object]], *, file: Path) -> pd.DataFrame:
     """The manifest of these rows, as `read_manifest` returns it.

@@ -25,7 +25,7 @@ import pandas as pd
 
 from itkm.data.importers.source import UNKNOWN
 from itkm.data.manifest import COLUMNS, MANIFEST_FILE, RENDERED, read_manifest, validated, write_manifest
-from itkm.data.shards import FEEDS, ShardReader, ShardWriter, pack, valid_row
+from itkm.data.shards import FEEDS, HIDDEN, ShardReader, ShardWriter, pack, valid_row
 from itkm.errors import InputError, ItkmError
 from itkm.feeds import history
 from itkm.feeds.feed import ACCEPTANCE_FILE, IMAGES, PROFILE_FILE, VALIDATION_FILE, Feed, remove_temporary
@@ -55,7 +55,7 @@ def accept(folder: Path, data: Path, *, override: str = "") -> history.Record:
     """
     feed, profile = Feed.load(folder), read_profile(folder)
     images = profile[profile["decode_ok"]].reset_index(drop=True)
-    with locked(folder), locked(data / ".itkm"):
+    with locked(folder), locked(data / HIDDEN):
         remove_temporary(data.glob(f".{MANIFEST_FILE}.*"), (data / FEEDS).rglob(".*"))
         record = history.accepted(data, feed.content)
         if record is None:

@@ -13,13 +13,13 @@ from typing import Any
 
 import pandas as pd
 
-from itkm.data.shards import FEEDS
+from itkm.data.shards import FEEDS, HIDDEN
 from itkm.feeds.feed import Feed
 from itkm.feeds.verdict import Verdict
 from itkm.files import write_bytes
 
 ACCEPTED = FEEDS / "history.jsonl"
-VALIDATED = Path(".itkm", "feeds.jsonl")
+VALIDATED = HIDDEN / "feeds.jsonl"
 COLUMNS = (
     *("event", "date", "feed", "camera", "scenario", "group", "source"),
     *("images", "quarantined", "status", "override", "shares"),

@@ -35,10 +35,10 @@ from itkm.data.importers import (
     table,
     vc_clothes,
 )
-from itkm.data.importers.journal import HIDDEN, Journal, Packed, listing_key
+from itkm.data.importers.journal import Journal, Packed, listing_key
 from itkm.data.importers.source import Format, Request, SourceImage, parse_groups
 from itkm.data.manifest import RENDERED, name_rows, read_manifest
-from itkm.data.shards import FEEDS, places, suffix_of, unlisted_shards, valid_row
+from itkm.data.shards import FEEDS, HIDDEN, places, suffix_of, unlisted_shards, valid_row
 from itkm.errors import InputError
 from itkm.files import locked, require_space
 

@@ -22,10 +22,8 @@ from typing import Any
 from itkm import __version__
 from itkm.data.importers.source import SourceImage
 from itkm.data.manifest import MANIFEST_FILE
-from itkm.data.shards import ShardWriter, manifest_of, pack, shard_file
+from itkm.data.shards import HIDDEN, ShardWriter, manifest_of, pack, shard_file
 from itkm.files import replacing, write_bytes, write_json
-
-HIDDEN = Path(".itkm")
 
 Packed = tuple[Mapping[str, object], bytes] | str
 """An image's row and content, or why it cannot be read."""
