@@ -228,7 +228,6 @@ def _end(service: Service, process: psutil.Process) -> None:
         while any(map(_runs, children)) and time.monotonic() < until:
             time.sleep(0.2)
     _ask([process])
-    process.resume()
     psutil.wait_procs([process], timeout=GRACE)
     _ask(children)
     for left in psutil.wait_procs(family, timeout=GRACE)[1]:
@@ -237,10 +236,11 @@ def _end(service: Service, process: psutil.Process) -> None:
 
 
 def _ask(processes: list[psutil.Process]) -> None:
-    """Asks processes to end."""
+    """Asks processes to end; one that is suspended hears it when it goes on."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
+            process.resume()
 
 
 def _runs(process: psutil.Process) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -108,13 +109,13 @@ class Station:
         until(lambda: self.state(run)["type"] in ENDED, seconds)
         return str(self.state(run)["name"])
 
-    def processes(self) -> list[psutil.Process]:
-        """All processes that work for this project."""
-        found = []
+    def processes(self) -> dict[int, list[str]]:
+        """The commands of all processes that work for this project, by their numbers."""
+        found = {}
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if process.environ().get("ITKM_STATION") == str(self.folder) and process.status() != "zombie":
-                    found.append(process)
+                    found[process.pid] = process.cmdline()
         return found
 
 
@@ -144,7 +145,8 @@ def open_station(folder: Path, **environment: str) -> Iterator[Station]:
     finally:
         station.services("down")
         for process in station.processes():
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
 
 
 def free_port() -> int:

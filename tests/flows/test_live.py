@@ -59,7 +59,7 @@ def release(toy: Toy) -> None:
 
 def command_line(station: Station, *words: str) -> list[int]:
     """The processes of the station whose command has these words."""
-    return [own.pid for own in station.processes() if all(word in own.cmdline() for word in words)]
+    return [pid for pid, command in station.processes().items() if all(word in command for word in words)]
 
 
 def seen(station: Station, run: str, words: tuple[str, ...]) -> list[int]:
@@ -71,8 +71,8 @@ def seen(station: Station, run: str, words: tuple[str, ...]) -> list[int]:
 
 def idle(station: Station) -> bool:
     """Whether no stage and no guard runs."""
-    return not command_line(station, "repro") and not any(
-        part.endswith("guard.py") for own in station.processes() for part in own.cmdline()
+    return not any(
+        part == "repro" or part.endswith("guard.py") for command in station.processes().values() for part in command
     )
 
 
@@ -202,11 +202,12 @@ def test_whatever_is_killed_whenever_a_later_run_repairs_it(toy: Toy, station: S
 
 
 def test_starting_twice_starts_nothing_twice_and_deploying_twice_adds_nothing(station: Station) -> None:
-    before = {own.pid for own in station.processes()}
+    until(lambda: not command_line(station, "prefect.engine"))
+    before = station.processes()
     names = station.ask("POST", "automations/filter", {})
     station.services("up")
     station.services("deploy")
-    assert {own.pid for own in station.processes()} == before
+    assert station.processes() == before
     assert len(station.ask("POST", "automations/filter", {})) == len(names)
     assert "does not answer" not in station.services("status")
 
@@ -214,6 +215,6 @@ def test_starting_twice_starts_nothing_twice_and_deploying_twice_adds_nothing(st
 def test_in_the_end_nothing_runs(toy: Toy, station: Station) -> None:
     held(toy, station, "stopped")
     station.services("down")
-    assert station.processes() == []
+    assert station.processes() == {}
     release(toy)
     toy.dvc("repro", "--quiet")
