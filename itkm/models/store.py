@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -37,7 +38,9 @@ def build_encoder(settings: ModelSettings, scenarios: tuple[str, ...]) -> tuple[
 
     Both are independent: training the encoder leaves the CLIP as it is.
     """
-    return _encoder_over(load_clip(settings), settings, scenarios), load_clip(settings).eval().requires_grad_(False)
+    clip = load_clip(settings)
+    frozen = copy.deepcopy(clip).eval().requires_grad_(False)
+    return _encoder_over(clip, settings, scenarios), frozen
 
 
 def make_card(settings: ModelSettings, groups: dict[str, tuple[str, str]]) -> ModelCard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import yaml
 
+from itkm.data.shards import HIDDEN
 from itkm.errors import ItkmError
+from itkm.files import locked
 from itkm.purge.plan import Plan, keep_journal
 from itkm.purge.stores import CACHE
 
@@ -20,11 +23,20 @@ def erase(plan: Plan) -> int:
     """Erases all that a plan found and returns the number of files.
 
     First the project's folder; then DVC records the data as they are now and pushes them, so that no remote is left
-    without the images that stay; only then the old objects go.
+    without the images that stay; only then the old objects go. Nobody imports or accepts a feed meanwhile.
 
     Raises:
+        InputError: an import or an acceptance is under way; nothing was changed.
         ItkmError: something is still there, or DVC failed; the same command goes on.
     """
+    with contextlib.ExitStack() as held:
+        for scenario in sorted(plan.journal.scenarios):
+            if (folder := plan.root / "data" / scenario).is_dir():
+                held.enter_context(locked(folder / HIDDEN))
+        return _erase(plan)
+
+
+def _erase(plan: Plan) -> int:
     keep_journal(plan)
     count = 0
     for item in plan.in_project():

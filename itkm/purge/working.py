@@ -75,8 +75,8 @@ def find_derived(root: Path, scenarios: Iterable[str]) -> Iterator[Item]:
                 yield Item("result", name, file.stat().st_size, partial(file.unlink, missing_ok=True))
     if (root / CHECKPOINTS).is_dir():
         yield _folder(root, root / CHECKPOINTS, "checkpoints")
-    for mark in sorted(root.glob(CLONES)):
-        yield _folder(root, mark.parent, "clone")
+    for clone in _clones(root):
+        yield _folder(root, clone, "clone")
 
 
 def find_copies(root: Path, traces: Traces, skipped: Iterable[Path]) -> Iterator[Item]:
@@ -87,13 +87,17 @@ def find_copies(root: Path, traces: Traces, skipped: Iterable[Path]) -> Iterator
         traces: what tells the images.
         skipped: folders that are looked at elsewhere.
     """
-    leave = {*(root / place for place in DERIVED), *skipped}
+    leave = {*(root / place for place in DERIVED), *_clones(root), *skipped}
     for parent, folders, names in os.walk(root):
         folders[:] = sorted(own for own in folders if own not in LEFT_ALONE and Path(parent, own) not in leave)
         for file in (Path(parent, name) for name in sorted(names)):
             if not file.is_symlink() and file.is_file() and file_holds(file, traces):
                 kind, erase = HOLDERS.get(file.suffix, ("copy", _remove))
                 yield Item(kind, file.relative_to(root).as_posix(), file.stat().st_size, partial(erase, file, traces))
+
+
+def _clones(root: Path) -> list[Path]:
+    return [mark.parent for mark in sorted(root.glob(CLONES))]
 
 
 def _rows(manifest: pd.DataFrame, subject: Subject, traces: Traces) -> pd.Series[bool]:

@@ -15,9 +15,10 @@ import pytest
 from itkm.cli import main
 from itkm.data.check import check_dataset
 from itkm.data.manifest import names_of, read_manifest
-from itkm.data.shards import ShardReader, write_scenario
+from itkm.data.shards import HIDDEN, ShardReader, write_scenario
 from itkm.errors import InputError
 from itkm.evaluation.features import FeatureSet
+from itkm.files import locked
 from itkm.purge import erase as carried_out
 from itkm.purge.erase import erase
 from itkm.purge.plan import Plan, make_plan
@@ -279,6 +280,21 @@ def test_a_failing_dvc_stops_before_an_old_object_goes(root: Path, monkeypatch: 
     with pytest.raises(Exception, match=r"failed: .*Then type the same command again"):
         erase(plan)
     assert [item.name for item in plan.in_stores()] == stored
+
+
+def test_an_import_under_way_stops_it_before_anything_changes(root: Path) -> None:
+    plan = make_plan(root, CAMERA)
+    before = read_manifest(root / "data" / "vi")
+    with locked(root / "data" / "vi" / HIDDEN), pytest.raises(InputError, match="another `itkm` command works here"):
+        erase(plan)
+    assert read_manifest(root / "data" / "vi").equals(before)
+    assert not plan.file.exists()
+    assert erase(plan) > 0
+
+
+def test_a_clone_is_listed_once(root: Path) -> None:
+    listed = [item for item in make_plan(root, CAMERA).in_project() if item.name.startswith(".itkm/runs")]
+    assert [(item.kind, item.name) for item in listed] == [("clone", ".itkm/runs/night")]
 
 
 @pytest.mark.parametrize(
