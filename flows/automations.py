@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
@@ -13,17 +14,25 @@ from uuid import UUID
 from prefect.automations import AutomationCore, CallWebhook, ChangeFlowRunState, EventTrigger, Posture
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import StateType
+from prefect.events import Event
+from prefect.events.clients import get_events_client
 from pydantic import SecretStr
 
 if TYPE_CHECKING:
     from prefect.automations import Trigger
+    from prefect.client.schemas.objects import FlowRun, WorkPool
 
 BLOCK = "itkm-notices"
 SILENCE = timedelta(seconds=90)  # three heartbeats
 START = timedelta(minutes=5)  # between a worker's word and the process
 CONTAINER_START = timedelta(hours=1)  # before which an image is pulled, and perhaps a machine is ordered
 RUN = {"prefect.resource.id": "prefect.flow-run.*"}
+HEARTBEAT = "prefect.flow-run.heartbeat"
+ASKED, ASKED_STARTING = "itkm.run.asked", "itkm.run.asked-starting"  # what `ask` says of a run
+STARTING = {f"prefect.flow-run.{state}" for state in ("Pending", "Submitting", "InfrastructurePending")}
+RUNNING = {f"prefect.flow-run.{state}" for state in ("Running", "Retrying")}
 ENDED = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
 OF_FLOW = "Flow run {{ flow_run.name }} of {{ flow.name }} is {{ flow_run.state.name }}: {{ flow_run.state.message }}"
 OF_MODEL = "Model {{ event.event }}, champion {{ event.payload.champion }}: {{ event.payload.reasons | join('; ') }}"
@@ -58,20 +67,45 @@ def deploy() -> list[str]:
     return [automation.name for automation in wanted]
 
 
+def ask() -> None:
+    """Asks all runs that have begun and not ended for a sign of life; one that gives none has crashed.
+
+    A server that is killed forgets the events that it had not yet looked at: without this, a run whose last word was
+    among them would stay as it is, and keep its place, for ever.
+    """
+    begun = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+    chosen = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=begun)))
+    with get_client(sync_client=True) as client:
+        pools = {pool.name: pool for pool in client.read_work_pools()}
+        asked = [_asked(run, pools.get(run.work_pool_name)) for run in client.read_flow_runs(flow_run_filter=chosen)]
+    asyncio.run(_emit(asked))
+
+
+def _asked(run: FlowRun, pool: WorkPool | None) -> Event:
+    resource = {"prefect.resource.id": f"prefect.flow-run.{run.id}"}
+    related = [{"prefect.resource.id": f"prefect.work-pool.{pool.id}", **_of_pool(pool.type)}] if pool else []
+    starting = run.state is not None and run.state.is_pending()
+    return Event(event=ASKED_STARTING if starting else ASKED, resource=resource, related=related)
+
+
+async def _emit(events: list[Event]) -> None:
+    async with get_events_client(checkpoint_every=1) as client:  # each is there when this ends
+        for event in events:
+            await client.emit(event)
+
+
 def _silent_is_crashed() -> AutomationCore:
     """A run whose process died with its worker says nothing more: it is called crashed, which frees its place."""
-    heartbeat = "prefect.flow-run.heartbeat"
-    trigger = _missing({heartbeat, *ENDED}, after=heartbeat, within=SILENCE)
+    trigger = _missing({HEARTBEAT, *ENDED}, after={HEARTBEAT, ASKED, *RUNNING}, within=SILENCE)
     return _crash("itkm: a silent run has crashed", trigger, "No heartbeat: its process is gone.")
 
 
 def _unstarted_is_crashed() -> list[AutomationCore]:
     """A run whose worker died before it had started anything would stay pending, and keep its place, for ever."""
-    anything = {"prefect.flow-run.*"}  # also another Pending, at which the time begins anew
+    anything = {"prefect.flow-run.*"}  # also another step of its start, at which the time begins anew
     crashes = []
     for what, pools, within in (("run", "process", START), ("container", "!process", CONTAINER_START)):
-        pool = {"prefect.resource.role": "work-pool", "prefect.work-pool.type": pools}
-        trigger = _missing(anything, after="prefect.flow-run.Pending", within=within, related=pool)
+        trigger = _missing(anything, after={*STARTING, ASKED_STARTING}, within=within, related=_of_pool(pools))
         name = f"itkm: a {what} that does not start has crashed"
         crashes.append(_crash(name, trigger, "It did not start: its worker is gone."))
     return crashes
@@ -92,15 +126,19 @@ def _crashed_is_retried() -> AutomationCore:
     )
 
 
+def _of_pool(kind: str) -> dict[str, str]:
+    return {"prefect.resource.role": "work-pool", "prefect.work-pool.type": kind}
+
+
 def _missing(
-    expected: set[str], *, after: str, within: timedelta, related: dict[str, str] | None = None
+    expected: set[str], *, after: set[str], within: timedelta, related: dict[str, str] | None = None
 ) -> EventTrigger:
-    """Fires for a run, related to something, that after an event gives none of those expected in time."""
+    """Fires for a run, related to something, that after one of some events gives none of those expected in time."""
     return EventTrigger(
         match=RUN,
         match_related=related or {},
         for_each={"prefect.resource.id"},
-        after={after},
+        after=after,
         expect=expected,
         posture=Posture.Proactive,
         threshold=1,

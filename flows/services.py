@@ -95,7 +95,7 @@ def environment() -> dict[str, str]:
 
 
 def up() -> None:
-    """Starts what does not run yet, and waits until all is healthy.
+    """Starts what does not run yet, waits until all is healthy, and sees to the runs of a server that had died.
 
     Raises:
         InputError: a port is taken by something else.
@@ -103,11 +103,17 @@ def up() -> None:
     """
     with alone(FOLDER / "lock", patient=True):
         *servers, worker = services()
+        forgetful = not find(servers[0])
         for group in (servers, [worker]):  # a worker ends at once where no server answers
             started = {service: find(service) or _start(service) for service in group}
             for service, process in started.items():
                 _await(service, process)
                 click.echo(f"{service.name:8} {service.address}{service.page}")
+    if forgetful:
+        os.environ.update(environment())
+        from flows.automations import ask
+
+        ask()
     lines = [f"  export {name}={value}" for name, value in addresses().items()]
     click.echo("\n".join(["For your own shell:", *lines]))
 
@@ -138,6 +144,8 @@ def status() -> None:
 def deploy() -> None:
     """Registers pools, deployments and automations at `PREFECT_API_URL`, by default the server of `make up`.
 
+    Runs that go on are asked for a sign of life: automations that are new do not know them.
+
     Raises:
         ItkmError: the server does not take them.
     """
@@ -149,6 +157,7 @@ def deploy() -> None:
 
 
 def _register() -> None:
+    from flows.automations import ask
     from flows.automations import deploy as deploy_automations
     from flows.pools import make_pools
 
@@ -158,6 +167,7 @@ def _register() -> None:
         raise ItkmError("prefect refused a deployment of prefect.yaml; its message stands above.")
     for name in deploy_automations():
         click.echo(f"automation {name!r}")
+    ask()
 
 
 def find(service: Service) -> psutil.Process | None:

@@ -106,7 +106,10 @@ class Station:
 
     def ended(self, run: str, seconds: float = 900) -> str:
         """Waits for the end of a run and returns the name of its state."""
-        until(lambda: self.state(run)["type"] in ENDED, seconds)
+        try:
+            until(lambda: self.state(run)["type"] in ENDED, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.state(run)}\n{self.log(run)}\n{self.processes()}") from None
         return str(self.state(run)["name"])
 
     def processes(self) -> dict[int, list[str]]:

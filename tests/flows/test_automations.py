@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from uuid import uuid4
 
 import jinja2
 import pytest
+from prefect import states
+from prefect.client.schemas.objects import StateType
 from prefect.server.events.schemas.automations import EventTrigger
 from prefect.server.events.schemas.events import Resource
 
-from flows.automations import CONTAINER_START, ENDED, START, automations
+from flows.automations import ASKED, ASKED_STARTING, CONTAINER_START, ENDED, HEARTBEAT, START, automations
 
 KINDS = ("process", "docker", "kubernetes")
 
 
 def named(word: str) -> object:
     return next(each for each in automations(uuid4()) if word in each.name)
+
+
+def events_of(kind: StateType) -> list[str]:
+    """The event of each of Prefect's states of a type."""
+    made = [make() for name, make in vars(states).items() if name[0].isupper() and inspect.isfunction(make)]
+    return [f"prefect.flow-run.{state.name}" for state in made if state.type == kind]
 
 
 def test_without_an_address_nobody_is_told() -> None:
@@ -53,10 +62,18 @@ def test_a_container_has_longer_to_start_than_a_process(name: str, kinds: list[s
 
 
 @pytest.mark.parametrize("name", ["a run that", "a container"])
-def test_whatever_a_run_says_after_pending_is_a_start(name: str) -> None:
+@pytest.mark.parametrize("event", [*events_of(StateType.PENDING), ASKED_STARTING])
+def test_a_run_that_is_being_started_has_to_say_more(name: str, event: str) -> None:
     trigger = EventTrigger.model_validate(named(name).trigger.model_dump())
-    assert trigger.starts_after("prefect.flow-run.Pending") and not trigger.starts_after("prefect.flow-run.Running")
-    assert all(map(trigger.expects, ["prefect.flow-run.Running", "prefect.flow-run.heartbeat", *ENDED]))
+    assert trigger.starts_after(event) and not trigger.starts_after("prefect.flow-run.Running")
+    assert all(map(trigger.expects, ["prefect.flow-run.Running", HEARTBEAT, *ENDED]))
+
+
+@pytest.mark.parametrize("event", [*events_of(StateType.RUNNING), HEARTBEAT, ASKED])
+def test_a_run_that_runs_has_to_give_signs_of_life(event: str) -> None:
+    trigger = EventTrigger.model_validate(named("silent").trigger.model_dump())
+    assert trigger.starts_after(event) and not trigger.starts_after("prefect.flow-run.Scheduled")
+    assert all(map(trigger.expects, [HEARTBEAT, *ENDED])) and not trigger.expects(ASKED)
 
 
 def test_only_a_retraining_is_started_again() -> None:

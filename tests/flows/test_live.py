@@ -161,21 +161,35 @@ def test_a_killed_worker_is_started_again_and_its_run_has_gone_on(toy: Toy, stat
     assert station.ended(station.start("train/here")) == "Completed"
 
 
+def begun(station: Station, deployment: str, **state: str) -> str:
+    """A run in a state in which something should go on with it, and nothing does."""
+    path = f"deployments/{station.deployment(deployment)}/create_flow_run"
+    return str(station.ask("POST", path, {"state": state})["id"])
+
+
 def test_a_run_that_its_worker_took_and_never_started_has_crashed_and_gives_its_place_back(station: Station) -> None:
-    """What a worker leaves that is killed between its word and the start of the process."""
-    path = f"deployments/{station.deployment('train/here')}/create_flow_run"
-    run = station.ask("POST", path, {"state": {"type": "PENDING"}})["id"]
-    assert station.ended(run, START.total_seconds() + 60) == "Crashed"
+    """What a worker leaves that is killed between its first or its last word and the start of the process."""
+    runs = [
+        begun(station, "train/here", type="PENDING"),
+        begun(station, "rollback/model", type="PENDING", name="Submitting"),
+    ]
+    assert [station.ended(run, START.total_seconds() + 60) for run in runs] == ["Crashed", "Crashed"]
     assert station.ended(station.start("train/here")) == "Completed"
 
 
-def test_a_killed_server_is_started_again_and_no_place_in_the_queue_is_lost(toy: Toy, station: Station) -> None:
+def test_a_killed_server_is_started_again_and_no_run_and_no_place_in_the_queue_is_lost(
+    toy: Toy, station: Station
+) -> None:
     run, _ = held(toy, station, "server killed")
+    forgotten = begun(
+        station, "rollback/model", type="RUNNING", name="Unheard"
+    )  # of which its automations know nothing
     for server in command_line(station, "server", "prefect"):
         os.kill(server, signal.SIGKILL)
     station.services("up")
     release(toy)
     assert station.ended(run) in {"Completed", "Crashed"}
+    assert station.ended(forgotten) == "Crashed"
     assert station.ended(station.start("train/here")) == "Completed"
     assert "up to date" in toy.dvc("status")
 
