@@ -234,15 +234,21 @@ def _end(service: Service, process: psutil.Process) -> None:
     if service.name == "worker":
         process.suspend()
         _ask(children)
-        until = time.monotonic() + GRACE
-        while any(map(_runs, children)) and time.monotonic() < until:
-            time.sleep(0.2)
+        _outlasts(children)
     _ask([process])
-    psutil.wait_procs([process], timeout=GRACE)
+    _outlasts([process])
     _ask(children)
-    for left in psutil.wait_procs(family, timeout=GRACE)[1]:
+    for left in _outlasts(family):
         with contextlib.suppress(psutil.NoSuchProcess):
             left.kill()
+
+
+def _outlasts(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run after the time for a clean end. A zombie does not: nobody may be there to take it away."""
+    until = time.monotonic() + GRACE
+    while (left := [process for process in processes if _runs(process)]) and time.monotonic() < until:
+        time.sleep(0.2)
+    return left
 
 
 def _ask(processes: list[psutil.Process]) -> None:

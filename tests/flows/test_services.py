@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,19 @@ def test_what_does_not_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         services.status()
     assert capsys.readouterr().out.count("does not answer") == 3
     services.down()  # nothing to do is no failure
+
+
+def test_a_service_that_nobody_takes_away_has_ended() -> None:
+    careless = "import subprocess, time; print(subprocess.Popen(['sleep', '300']).pid, flush=True); time.sleep(300)"
+    with subprocess.Popen([sys.executable, "-c", careless], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        child = psutil.Process(int(parent.stdout.readline()))
+        note(child, started=child.create_time())
+        begin = time.monotonic()
+        services.down()
+        assert child.status() == psutil.STATUS_ZOMBIE
+        assert time.monotonic() - begin < services.GRACE
+        parent.kill()
 
 
 def test_services_listen_on_this_machine_alone() -> None:
