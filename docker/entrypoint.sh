@@ -6,4 +6,6 @@ for secret in /run/secrets/*; do
         export "$(basename "$secret")=$(cat "$secret")"
     fi
 done
+# A Prefect server that was killed may leave its lock, and we have its process number: it would wait for itself.
+rm -f "${PREFECT_HOME:-}/concurrency_leases/expirations.lock"
 exec "$@"

@@ -25,6 +25,8 @@ from itkm.errors import InputError, ItkmError
 from itkm.files import write_json
 
 FOLDER = Path(".itkm", "services")
+HOME = FOLDER / "home"  # of Prefect
+LOCK = HOME / "concurrency_leases" / "expirations.lock"  # that a killed server leaves; its number may be taken anew
 HOST = "127.0.0.1"
 PATIENCE = 300.0  # seconds until a service must be healthy
 PROCESS_POOL = ("--pool", "itkm", "--type", "process")
@@ -79,7 +81,7 @@ def addresses() -> dict[str, str]:
 def environment() -> dict[str, str]:
     """Variables of the services themselves."""
     return {
-        "PREFECT_HOME": str((FOLDER / "home").resolve()),
+        "PREFECT_HOME": str(HOME.resolve()),
         "PREFECT_WORKER_QUERY_SECONDS": "5",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         # Leases outlive a server that is killed: else its place in a queue would be held for ever.
@@ -103,7 +105,8 @@ def up() -> None:
     """
     with alone(FOLDER / "lock", patient=True):
         *servers, worker = services()
-        forgetful = not find(servers[0])
+        if forgetful := not find(servers[0]):
+            LOCK.unlink(missing_ok=True)
         for group in (servers, [worker]):  # a worker ends at once where no server answers
             started = {service: find(service) or _start(service) for service in group}
             for service, process in started.items():

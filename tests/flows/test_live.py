@@ -15,6 +15,7 @@ from station import ENDED, Station, open_station, until
 from toyflow import STAGES, Toy, make_toy
 
 from flows.automations import START
+from flows.services import LOCK
 from flows.train import CACHED
 
 pytestmark = pytest.mark.slow
@@ -186,6 +187,7 @@ def test_a_killed_server_is_started_again_and_no_run_and_no_place_in_the_queue_i
     )  # of which its automations know nothing
     for server in command_line(station, "server", "prefect"):
         os.kill(server, signal.SIGKILL)
+    (toy.folder / LOCK).write_text("1")  # as if it had held it, and its number were that of another process now
     station.services("up")
     release(toy)
     assert station.ended(run) in {"Completed", "Crashed"}
