@@ -123,7 +123,7 @@ def naive_scores(name: str, query: FeatureSet, gallery: FeatureSet) -> dict[str,
         "mINP": np.mean(penalties),
         "average_precision": [np.mean(by_query[q]) if by_query.get(q) else np.nan for q in range(len(query))],
         "first_rank": [np.mean(firsts[q]) if firsts.get(q) else 0 for q in range(len(query))],
-        "rank1_deviation": np.std([curve[0] for curve in curves]) if len(drawn) > 1 else None,
+        "rank1_deviation": np.std([curve[0] for curve in curves]) if len(curves) > 1 else None,
         "rank1_closed_form": chance(name, query, gallery, asking, rows) if name in SINGLE_SHOT else None,
     }
 
