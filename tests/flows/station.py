@@ -20,6 +20,7 @@ import httpx
 import psutil
 
 ROOT = Path(__file__).parents[2]
+PATIENCE = 300.0  # seconds for an answer: a machine that is busy with other tests may stand still for a minute
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
@@ -50,10 +51,10 @@ class Station:
 
     def ask(self, method: str, path: str, content: object = None) -> Any:
         """A request to the API, again while its data base is locked, as Prefect's own clients do."""
-        answer = httpx.request(method, f"{self.api}/{path}", json=content, timeout=60)
+        answer = httpx.request(method, f"{self.api}/{path}", json=content, timeout=PATIENCE)
         while answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             time.sleep(1)
-            answer = httpx.request(method, f"{self.api}/{path}", json=content, timeout=60)
+            answer = httpx.request(method, f"{self.api}/{path}", json=content, timeout=PATIENCE)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
