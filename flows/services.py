@@ -115,8 +115,9 @@ def up() -> None:
     if forgetful:
         os.environ.update(environment())
         from flows.automations import ask
+        from flows.by_hand import by_hand
 
-        ask()
+        by_hand(ask)
     lines = [f"  export {name}={value}" for name, value in addresses().items()]
     click.echo("\n".join(["For your own shell:", *lines]))
 

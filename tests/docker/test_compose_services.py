@@ -49,10 +49,11 @@ def free_port() -> int:
 
 @dataclass
 class Server:
-    """A process that serves, and its log."""
+    """A process that serves, its log, and its address where it is a service of compose."""
 
     process: subprocess.Popen[bytes]
     log: Path
+    address: str = ""
 
     def wait_for(self, healthy: Callable[[], bool]) -> None:
         until = time.monotonic() + PATIENCE
@@ -127,8 +128,8 @@ class Machine:
                     process.wait(timeout=30)
 
     @contextlib.contextmanager
-    def running(self, service: str, health: str) -> Iterator[str]:
-        """A service by its own command and entry point, healthy; yields its address."""
+    def running(self, service: str, health: str) -> Iterator[Server]:
+        """A service by its own command and entry point, healthy."""
         command = list(SERVICES[service]["command"])
         for option, value in (("--host", "127.0.0.1"), ("--port", str(self.ports[service]))):
             if option in command:
@@ -138,10 +139,10 @@ class Machine:
         for given in SERVICES[service]["secrets"]:
             (secrets / given["target"]).write_text(self.secret(given["source"]), encoding="utf-8")
         entry = (DOCKER / "entrypoint.sh").read_text(encoding="utf-8").replace("/run/secrets", str(secrets))
-        address = f"http://127.0.0.1:{self.ports[service]}"
         with self.serving(service, ["sh", "-c", entry, service, *command], self.environment(service)) as server:
-            server.wait_for(lambda: status(f"{address}{health}") == 200)
-            yield address
+            server.address = f"http://127.0.0.1:{self.ports[service]}"
+            server.wait_for(lambda: status(f"{server.address}{health}") == 200)
+            yield server
 
 
 def status(address: str, sign_in: str = "", *, host: str = "") -> int:
@@ -199,14 +200,14 @@ def postgres(machine: Machine) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def prefect(postgres: Machine) -> Iterator[str]:
-    with postgres.running("prefect-server", "/api/health") as address:
-        yield address
+    with postgres.running("prefect-server", "/api/health") as server:
+        yield server.address
 
 
 @pytest.fixture(scope="module")
 def mlflow(postgres: Machine) -> Iterator[str]:
-    with postgres.running("mlflow", "/health") as address:
-        yield address
+    with postgres.running("mlflow", "/health") as server:
+        yield server.address
 
 
 def test_the_data_bases_are_apart_and_ask_for_their_passwords(postgres: Machine) -> None:
@@ -233,10 +234,15 @@ def test_prefect_lets_in_who_knows_the_password(prefect: str, postgres: Machine)
 
 
 def test_a_worker_signs_in_and_is_healthy(prefect: str, postgres: Machine) -> None:
-    with postgres.running("worker", "/health"):
-        environment = {**postgres.environment("worker"), "PREFECT_API_AUTH_STRING": postgres.secret("prefect_auth")}
-        listed = subprocess.run(["prefect", "work-pool", "ls"], env=environment, capture_output=True, text=True)
-        assert re.search(r"\bitkm\b.*\bprocess\b", listed.stdout), listed.stdout + listed.stderr
+    environment = {**postgres.environment("worker"), "PREFECT_API_AUTH_STRING": postgres.secret("prefect_auth")}
+
+    def listed() -> bool:
+        pools = subprocess.run(["prefect", "work-pool", "ls"], env=environment, capture_output=True, text=True)
+        assert pools.returncode == 0, pools.stdout + pools.stderr
+        return re.search(r"\bitkm\b.*\bprocess\b", pools.stdout) is not None
+
+    with postgres.running("worker", "/health") as worker:
+        worker.wait_for(listed)  # Prefect's workers are healthy from their first moment on, before they sign in
 
 
 def test_a_worker_with_a_wrong_password_says_so(prefect: str, postgres: Machine) -> None:

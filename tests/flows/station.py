@@ -64,8 +64,12 @@ class Station:
 
     def start(self, name: str, **parameters: object) -> str:
         """Asks for a run of a deployment, and returns its number."""
+        return self.begun(name, {"type": "SCHEDULED"}, parameters)
+
+    def begun(self, name: str, state: dict[str, str], parameters: dict[str, object] | None = None) -> str:
+        """Makes a run of a deployment in a state, and returns its number; no worker takes one that is not SCHEDULED."""
         path = f"deployments/{self.deployment(name)}/create_flow_run"
-        return str(self.ask("POST", path, {"parameters": parameters, "state": {"type": "SCHEDULED"}})["id"])
+        return str(self.ask("POST", path, {"parameters": parameters or {}, "state": state})["id"])
 
     def schedule(self, name: str, seconds: int) -> str:
         """Has a deployment run every so many seconds; returns the path of the schedule."""

@@ -14,7 +14,6 @@ import pytest
 from station import ENDED, Station, open_station, until
 from toyflow import STAGES, Toy, make_toy
 
-from flows.automations import START
 from flows.services import LOCK
 from flows.train import CACHED
 
@@ -44,7 +43,8 @@ def station(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stat
 
 
 def held(toy: Toy, station: Station, text: str) -> tuple[str, int]:
-    """A run whose first stage does not end, and the process of that stage."""
+    """A run whose first stage does not end, and the process of that stage; no run before it has one any more."""
+    until(lambda: not command_line(station, "prefect.engine"))
     (toy.outside / "pid-clean").unlink(missing_ok=True)
     (toy.outside / "hold-clean").touch()
     toy.change(text)
@@ -109,8 +109,8 @@ def test_a_log_is_there_while_the_stage_runs(toy: Toy, station: Station) -> None
 def test_a_cancelled_run_leaves_nothing_running_and_dvc_unlocked(toy: Toy, station: Station) -> None:
     run, stage = held(toy, station, "cancelled")
     station.ask("POST", f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
-    until(lambda: not Path(f"/proc/{stage}").exists(), 60)
-    until(lambda: idle(station), 60)
+    until(lambda: not Path(f"/proc/{stage}").exists())
+    until(lambda: idle(station))
     assert station.ended(run) == "Cancelled"
     release(toy)
     assert toy.ran() == ["clean"]
@@ -142,8 +142,8 @@ def test_a_killed_flow_leaves_no_stage_behind_and_the_next_run_goes_on(toy: Toy,
     run, stage = held(toy, station, "flow killed")
     (engine,) = command_line(station, "prefect.engine")
     os.kill(engine, signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{stage}").exists(), 60)
-    until(lambda: idle(station), 60)
+    until(lambda: not Path(f"/proc/{stage}").exists())
+    until(lambda: idle(station))
     assert station.ended(run) == "Crashed"
     release(toy)
     toy.ran()
@@ -162,19 +162,13 @@ def test_a_killed_worker_is_started_again_and_its_run_has_gone_on(toy: Toy, stat
     assert station.ended(station.start("train/here")) == "Completed"
 
 
-def begun(station: Station, deployment: str, **state: str) -> str:
-    """A run in a state in which something should go on with it, and nothing does."""
-    path = f"deployments/{station.deployment(deployment)}/create_flow_run"
-    return str(station.ask("POST", path, {"state": state})["id"])
-
-
 def test_a_run_that_its_worker_took_and_never_started_has_crashed_and_gives_its_place_back(station: Station) -> None:
     """What a worker leaves that is killed between its first or its last word and the start of the process."""
     runs = [
-        begun(station, "train/here", type="PENDING"),
-        begun(station, "rollback/model", type="PENDING", name="Submitting"),
+        station.begun("train/here", {"type": "PENDING"}),
+        station.begun("rollback/model", {"type": "PENDING", "name": "Submitting"}),
     ]
-    assert [station.ended(run, START.total_seconds() + 60) for run in runs] == ["Crashed", "Crashed"]
+    assert [station.ended(run) for run in runs] == ["Crashed", "Crashed"]
     assert station.ended(station.start("train/here")) == "Completed"
 
 
@@ -182,9 +176,7 @@ def test_a_killed_server_is_started_again_and_no_run_and_no_place_in_the_queue_i
     toy: Toy, station: Station
 ) -> None:
     run, _ = held(toy, station, "server killed")
-    forgotten = begun(
-        station, "rollback/model", type="RUNNING", name="Unheard"
-    )  # of which its automations know nothing
+    forgotten = station.begun("rollback/model", {"type": "RUNNING", "name": "Unheard"})  # no automation knows of it
     for server in command_line(station, "server", "prefect"):
         os.kill(server, signal.SIGKILL)
     (toy.folder / LOCK).write_text("1")  # as if it had held it, and its number were that of another process now
@@ -213,7 +205,7 @@ def test_whatever_is_killed_whenever_a_later_run_repairs_it(toy: Toy, station: S
         if (number + 1) % len(VICTIMS) == 0:
             assert station.ended(station.start("train/here")) == "Completed", number
             assert "up to date" in toy.dvc("status")
-            until(lambda: idle(station), 60)
+            until(lambda: idle(station))
     assert all(hit.values()), hit
 
 
