@@ -30,7 +30,7 @@ def build_summary(outcomes: Sequence[Finding | Failure], *, split: str, seeds: S
     rendered = bool(findings) and all(own.metrics["rendered"] for own in findings)
     parts = [
         "# Results",
-        _about(split, seeds, rendered=rendered),
+        _about(outcomes, split, seeds, rendered=rendered),
         "\n".join(failures),
         *_section("## The method", _gains(gain_rows(outcomes))),
         *_section("## Its parts", _differences(difference_rows(outcomes))),
@@ -41,12 +41,15 @@ def build_summary(outcomes: Sequence[Finding | Failure], *, split: str, seeds: S
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _about(split: str, seeds: Sequence[int], *, rendered: bool) -> str:
+def _about(outcomes: Sequence[Finding | Failure], split: str, seeds: Sequence[int], *, rendered: bool) -> str:
+    """What the numbers are, and the command that gives them."""
+    ran = {own.run.variant for own in outcomes}
+    chosen = "" if ran == set(VARIANTS) else f" --variants {','.join(name for name in VARIANTS if name in ran)}"
     persons = " The persons are rendered: none of them exists." if rendered else ""
     return (
         f"mAP in % on {split} identities, means over seeds {', '.join(map(str, seeds))}.{persons} Intervals: "
         f"{LEVEL:.0%}, paired bootstrap with {RESAMPLES} resamples of identities and seeds.\n\n"
-        f"Made by `itkm ablate --split {split} --seeds {','.join(map(str, seeds))}`."
+        f"Made by `itkm ablate --split {split} --seeds {','.join(map(str, seeds))}{chosen}`."
     )
 
 

@@ -52,7 +52,7 @@ class Scores:
         average_precision: [Q] NaN where skipped or not asked; in the order of all queries given.
         first_rank: [Q] rank of the best positive from 1, 0 where skipped or not asked.
         trials: how many galleries were drawn; 1 where none was.
-        deviation: standard deviation over the draws of those of rank1, mAP and mINP that rank what was drawn.
+        deviation: standard deviation of rank1, mAP and mINP over the draws; of those that two draws or more give.
         rank1_closed_form: the mean of rank-1 over every possible draw; None where no single images are drawn.
         verification: thresholds for "are these two the same person?"; empty where not asked for.
         reverse: the scores with query and gallery exchanged, where the protocol is published both ways.
@@ -284,7 +284,7 @@ def _summary(
         average_precision=average_precision,
         first_rank=np.nan_to_num(_mean_of_draws([own.first for own in trials])),
         trials=len(trials),
-        deviation={name: float(np.nanstd(values)) for name, values in drawn.items() if len(values) > 1},
+        deviation={name: float(known.std()) for name, own in drawn.items() if (known := _known(own)).size > 1},
         rank1_closed_form=_mean(chances.rank1) if chances else None,
         verification=pairs.points() if pairs else (),
     )
@@ -292,9 +292,14 @@ def _summary(
 
 def _mean(values: ArrayLike) -> float:
     """The mean of what is not NaN; NaN where nothing is."""
-    numbers = np.asarray(values, dtype=np.float64)
-    known = numbers[~np.isnan(numbers)]
+    known = _known(values)
     return float(known.mean()) if known.size else math.nan
+
+
+def _known(values: ArrayLike) -> NDArray[np.float64]:
+    """What is not NaN."""
+    numbers = np.asarray(values, dtype=np.float64)
+    return numbers[~np.isnan(numbers)]
 
 
 def _mean_of_draws(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -14,14 +14,15 @@ import numpy as np
 import pandas as pd
 
 from itkm.data.manifest import MANIFEST_FILE, read_manifest, write_manifest
+from itkm.data.shards import HIDDEN
 from itkm.files import replacing, write_npz
 from itkm.purge.history import DERIVED, is_derived
 from itkm.purge.traces import Subject, Traces, file_holds, table_rows
 
 LEFT_ALONE = {".git", ".venv", "__pycache__"}
-CHECKPOINTS = Path(".itkm") / "checkpoints"  # hold memories of features; a training can begin again without them
-STAGING = Path(".itkm") / "import"  # of an import that was cut off
-CLONES = ".itkm/*/*/.dvc"  # of the project, in which retraining and ablation run; they can be made again
+CHECKPOINTS = HIDDEN / "checkpoints"  # hold memories of features; a training can begin again without them
+STAGING = HIDDEN / "import"  # of an import that was cut off
+CLONES = f"{HIDDEN}/*/*/.dvc"  # of the project, in which retraining and ablation run; they can be made again
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from made_up_runs import make_finding
 from itkm.ablation.findings import Failure, Finding
 from itkm.ablation.results import difference_rows, gain_rows
 from itkm.ablation.summary import build_summary
-from itkm.ablation.variants import Run
+from itkm.ablation.variants import VARIANTS, Run
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +46,15 @@ def test_numbers_are_those_of_the_tables(outcomes: list[Finding | Failure]) -> N
 
 def test_it_says_what_it_is_about(outcomes: list[Finding | Failure]) -> None:
     text = build_summary(outcomes, split="test", seeds=[1, 2, 3])
-    assert "`itkm ablate --split test --seeds 1,2,3`" in text
+    assert "`itkm ablate --split test --seeds 1,2,3 --variants full,single-scenario,no-chm,no-text`" in text
     assert "none of them exists" in text
     assert "* no-text, seed 1 failed: no group has two clusters" in text
     assert "Spearman's rank correlation with the final mAP over 9 runs" in text
+
+
+def test_its_command_names_no_variants_where_all_ran() -> None:
+    outcomes = [make_finding(name, 1, gain=0.1) for name in VARIANTS]
+    assert "`itkm ablate --split test --seeds 1`" in build_summary(outcomes, split="test", seeds=[1])
 
 
 def test_without_a_finished_run_there_is_no_table() -> None:

@@ -114,6 +114,7 @@ def naive_scores(name: str, query: FeatureSet, gallery: FeatureSet) -> dict[str,
             curves.append([sum(hit <= rank for hit in hits) / len(hits) for rank in range(1, 21)])
     if not precisions or not curves:
         return None
+    varying = {"rank1": [curve[0] for curve in curves], "mAP": precisions, "mINP": penalties}
     return {
         "queries": len(asking),
         "skipped": sum(not own for own in by_query.values()),
@@ -123,7 +124,7 @@ def naive_scores(name: str, query: FeatureSet, gallery: FeatureSet) -> dict[str,
         "mINP": np.mean(penalties),
         "average_precision": [np.mean(by_query[q]) if by_query.get(q) else np.nan for q in range(len(query))],
         "first_rank": [np.mean(firsts[q]) if firsts.get(q) else 0 for q in range(len(query))],
-        "rank1_deviation": np.std([curve[0] for curve in curves]) if len(curves) > 1 else None,
+        "deviation": {name: np.std(values) for name, values in varying.items() if len(values) > 1},
         "rank1_closed_form": chance(name, query, gallery, asking, rows) if name in SINGLE_SHOT else None,
     }
 
