@@ -16,9 +16,10 @@ from pathlib import Path
 
 from itkm.cli.feed import PATTERN
 from itkm.feeds.compare import compare
-from itkm.feeds.feed import Feed, locked
+from itkm.feeds.feed import Feed
 from itkm.feeds.intake import claim, sort_files
 from itkm.feeds.thresholds import Reference
+from itkm.files import locked
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "feeds"))  # the generator of feeds
 IMAGES = 5_000

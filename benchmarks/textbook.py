@@ -79,12 +79,12 @@ def jaccard_distances(lists: np.ndarray, half: int, similarity: np.ndarray, k2: 
         for j in np.flatnonzero(encoding[i]):
             minima[holders[j]] += np.minimum(encoding[i, j], encoding[holders[j], j])
         distances[i] = 1 - minima / (2 - minima)
-    return np.maximum(distances, 0)
+    return np.asarray(np.maximum(distances, 0))
 
 
 def reciprocal(lists: np.ndarray, i: int) -> np.ndarray:
     """Those in the list of i that have i in their own list."""
-    return lists[i][(lists[lists[i]] == i).any(axis=1)]
+    return np.asarray(lists[i][(lists[lists[i]] == i).any(axis=1)])
 
 
 def labelling_distances(features: np.ndarray, k1: int, k2: int) -> np.ndarray:

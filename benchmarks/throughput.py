@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from scipy.sparse import random_array
+from scipy.sparse import csr_array
 from torch.nn.functional import normalize
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -113,7 +113,7 @@ def make_round(encoder: Encoder, groups: list[Group], device: torch.device) -> R
             )
         )
         labels = torch.arange(count, device=device) % clusters
-        positives = random_array((count, count), density=3 / count, format="csr", rng=np.random.default_rng(0)) > 0
+        positives = csr_array(np.random.default_rng(0).random((count, count)) < 3 / count)
         partner = torch.arange(clusters, device=device)
         targets.append(Target(labels, memory, partner, instances, positives, texts, labels))
     return Round(targets)
@@ -132,7 +132,7 @@ def operations(encoder: Encoder, size: Size, device: torch.device) -> float:
     encoder.train()  # in evaluation mode attention is one fused operation that the counter does not know
     with FlopCounterMode(display=False) as counter:
         encoder(images, zeros, zeros)
-    return counter.get_total_flops() / 2
+    return float(counter.get_total_flops() / 2)
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -227,8 +227,8 @@ def main() -> None:
     numbers = np.zeros(len(own.rows), dtype=np.int64)
     elapsed = [seconds(lambda: extract(encoder, own.images, scenario=0, group=numbers), device) for _ in range(3)]
     line("extraction", len(own.rows) / min(elapsed[1:]), forward)
-    options = Settings.model_validate({"scenarios": SCENARIOS}).heterogeneous
-    batches = options.model_copy(update={"identities": size.identities, "instances": INSTANCES})
+    settings = Settings.model_validate({"scenarios": SCENARIOS}).heterogeneous
+    batches = settings.model_copy(update={"identities": size.identities, "instances": INSTANCES})
     loading = measure_batches(Trainer(encoder, batches, device=device), groups, device)
     print(f"{'a batch, taken and augmented':40}{batch / loading:>10,.0f}")
     print(f"{'decoding, one thread, once a run':40}{measure_decoding(size):>10,.0f}")
