@@ -14,6 +14,7 @@ import numpy as np
 
 from itkm.config import read_settings
 from itkm.data.manifest import COLUMNS, read_table
+from itkm.stages.evaluate import judge_matches
 from itkm.stages.layout import Layout
 
 
@@ -36,12 +37,12 @@ def main() -> None:
     layout = Layout()
     for scenario in read_settings(Path("params.yaml")).scenarios:
         table = read_table(layout.evaluation_table(scenario), COLUMNS)
-        person = table.set_index("path")["person"]
+        persons = table.loc[table["split"] == "train", "person"].to_numpy(dtype=np.int64)  # in the order of the labels
         with np.load(layout.heterogeneous / f"{scenario}.npz", allow_pickle=False) as stored:
             arrays = dict(stored)
-        first, second = (person[arrays["path"][column]].to_numpy() for column in arrays["pairs"].T)
         for name, chosen in kinds(arrays).items():
-            right = f"{100 * (first == second)[chosen].mean():3.0f} % right" if chosen.any() else ""
+            precision = judge_matches({**arrays, "pairs": arrays["pairs"][chosen]}, persons)["ihm"]["precision"]
+            right = "" if precision is None else f"{100 * precision:3.0f} % right"
             print(f"{scenario:4} {name:20} {chosen.sum():5} pairs, {100 * chosen.mean():3.0f} %  {right}")
 
 

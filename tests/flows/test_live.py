@@ -14,6 +14,7 @@ import pytest
 from station import ENDED, Station, open_station, until
 from toyflow import STAGES, Toy, make_toy
 
+from flows.automations import START
 from flows.services import LOCK
 from flows.train import CACHED
 
@@ -168,7 +169,7 @@ def test_a_run_that_its_worker_took_and_never_started_has_crashed_and_gives_its_
         station.begun("train/here", {"type": "PENDING"}),
         station.begun("rollback/model", {"type": "PENDING", "name": "Submitting"}),
     ]
-    assert [station.ended(run) for run in runs] == ["Crashed", "Crashed"]
+    assert [station.ended(run, 2 * START.total_seconds()) for run in runs] == ["Crashed", "Crashed"]
     assert station.ended(station.start("train/here")) == "Completed"
 
 
