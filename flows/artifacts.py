@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import httpx
+from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 MODELS = {"zero_shot": "zero-shot", "homogeneous": "Stage I", "heterogeneous": "Stage III"}
@@ -22,7 +24,7 @@ def publish_results(root: Path) -> None:
     metrics = root / "reports" / "metrics.json"
     if metrics.is_file():
         text = results(json.loads(metrics.read_text(encoding="utf-8")))
-        create_markdown_artifact(f"{text}\n\n{_link('Report', root / 'reports' / 'report.html')}", key="results")
+        _show(f"{text}\n\n{_link('Report', root / 'reports' / 'report.html')}", key="results")
 
 
 def results(metrics: Mapping[str, Any]) -> str:
@@ -37,7 +39,7 @@ def results(metrics: Mapping[str, Any]) -> str:
 
 def publish_decision(decision: Mapping[str, Any]) -> None:
     """A decision on a promotion, with its reasons."""
-    create_markdown_artifact(decided(decision), key="promotion")
+    _show(decided(decision), key="promotion")
 
 
 def decided(decision: Mapping[str, Any]) -> str:
@@ -56,9 +58,7 @@ def decided(decision: Mapping[str, Any]) -> str:
 def publish_rollback(decision: Mapping[str, Any]) -> None:
     """A return to the previous champion."""
     reasons = "\n".join(f"* {reason}" for reason in decision["reasons"])
-    create_markdown_artifact(
-        f"## Rolled back to version {_version(decision['champion'])}\n\n{reasons}", key="promotion"
-    )
+    _show(f"## Rolled back to version {_version(decision['champion'])}\n\n{reasons}", key="promotion")
 
 
 class Verdict(NamedTuple):
@@ -71,7 +71,7 @@ class Verdict(NamedTuple):
 def publish_verdict(folder: Path) -> Verdict:
     """Shows the verdict on a feed, whose folder `itkm feed validate` wrote."""
     verdict = json.loads((folder / "validation.json").read_text(encoding="utf-8"))
-    create_markdown_artifact(f"{judged(verdict)}\n\n{_link('Report', folder / 'report.html')}", key="feed")
+    _show(f"{judged(verdict)}\n\n{_link('Report', folder / 'report.html')}", key="feed")
     return Verdict(verdict["status"], verdict["reason"])
 
 
@@ -88,6 +88,14 @@ def judged(verdict: Mapping[str, Any]) -> str:
     ]
     table = _table(header, rows) if rows else "Every check passed."
     return f"## Feed: {verdict['status']}\n\n{verdict['reason']}\n\n**Next:** {verdict['next_action']}\n\n{table}"
+
+
+def _show(text: str, *, key: str) -> None:
+    """Shows a text in Prefect. What it tells of is done: a server that cannot keep it fails no run."""
+    try:
+        create_markdown_artifact(text, key=key)
+    except httpx.HTTPError as error:
+        get_run_logger().warning("%s is not shown in Prefect, whose server did not take it: %r\n%s", key, error, text)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from flows import artifacts
@@ -66,3 +68,15 @@ def test_a_report_is_a_link_where_reports_are_served(tmp_path: Path, monkeypatch
     monkeypatch.setenv("ITKM_REPORTS_URL", "http://127.0.0.1:8081/")
     assert artifacts._link("Report", file) == "[Report](http://127.0.0.1:8081/reports/a%20b.html)"
     assert artifacts._link("Report", Path("/elsewhere/b.html")) == "Report: `/elsewhere/b.html`"
+
+
+def test_a_server_that_takes_no_artifact_fails_no_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise httpx.ReadTimeout("no answer")
+
+    monkeypatch.setattr(artifacts, "create_markdown_artifact", refuse)
+    monkeypatch.setattr(artifacts, "get_run_logger", lambda: logging.getLogger("run"))
+    artifacts.publish_decision({"promoted": True, "version": "7", "reasons": ["One."]})
+    assert "no answer" in caplog.text and "Version 7 was promoted" in caplog.text
