@@ -8,7 +8,7 @@ is a selection of their columns, so that nothing is compared twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -29,7 +29,10 @@ CMC_LENGTH = 20
 """CMC is kept for ranks 1 to 20, the longest that the field prints."""
 
 Compare = Callable[[FeatureSet, FeatureSet], Similarity]
-"""(queries, gallery) to their similarity."""
+"""(queries, gallery) to a similarity that depends on all of them, such as re-ranking."""
+
+Block = tuple[Integers, NDArray[np.float32]]
+"""Rows of queries [q], and their similarities with the whole gallery, or with what is shown of it [q, G]."""
 
 _BLOCK_ENTRIES = 4_000_000
 """Similarities held at once: 16 MB of float32, whatever the number of queries."""
@@ -123,6 +126,7 @@ def score(
     protocol: Protocol,
     *,
     similarity: Similarity | None = None,
+    compare: Compare | None = None,
     verification: bool = False,
 ) -> Scores:
     """Ranks the gallery for every query and scores the ranks.
@@ -134,6 +138,7 @@ def score(
         gallery: [G] images.
         protocol: who asks, what is shown, and how it counts.
         similarity: (start, stop) of the queries to their similarities [stop - start, G]; None takes the cosine.
+        compare: makes the similarity instead, from what asks and what is shown alone, and anew for each drawn gallery.
         verification: whether to look for thresholds, over all pairs of what asks and what is shown that are not junk.
 
     Raises:
@@ -141,7 +146,6 @@ def score(
             there, nobody who asks, nothing that is shown, or no query with a valid positive.
     """
     asking, candidates = protocol.asking(query), protocol.shown(gallery)
-    compare = similarity or cosine(query, gallery)
     whole = Shown.of(gallery, candidates)
     drawn = [Shown.of(gallery, rows) for rows in protocol.draw(gallery, candidates)] if protocol.draw else [whole]
     trials = [RankTally(shown, len(query), count_persons=protocol.count_persons) for shown in drawn]
@@ -149,12 +153,15 @@ def score(
     chances = ChanceTally(whole, len(query)) if protocol.single_shot else None
     pairs = PairTally(whole, len(asking)) if verification else None
     further = [tally for tally in (everything, chances, pairs) if tally is not None]
-    for rows, block in _blocks(compare, asking, queries=len(query), gallery=len(gallery)):
-        view = None
-        for tally in (*trials, *further):
-            if view is None or view.shown is not tally.shown:
-                view = look(block, rows, query, gallery, protocol, tally.shown)
-            tally.add(rows, view)
+    if compare is None:
+        blocks = _blocks(similarity or cosine(query, gallery), asking, queries=len(query), gallery=len(gallery))
+        _count(blocks, query, gallery, protocol, [*trials, *further])
+    else:
+        for shown in dict.fromkeys([*drawn, *(tally.shown for tally in further)]):
+            own = compare(query.rows(asking), gallery.rows(shown.rows))
+            places = _blocks(own, np.arange(len(asking)), queries=len(asking), gallery=len(shown.rows))
+            blocks = ((asking[place], block) for place, block in places)
+            _count(blocks, query, gallery, protocol, [tally for tally in (*trials, *further) if tally.shown is shown])
     return _summary(protocol, asking, trials, [everything] if everything else trials, chances, pairs)
 
 
@@ -169,14 +176,13 @@ def score_as_published(
     """The scores of `score`, with those of the reverse direction where the protocol is published both ways.
 
     Args:
-        query, gallery, protocol, verification: as for `score`.
-        compare: makes the similarity of each direction; None takes the cosine.
+        query, gallery, protocol, compare, verification: as for `score`.
 
     Raises:
         InputError: as `score` in either direction.
     """
     scores = [
-        score(asking, shown, protocol, similarity=compare and compare(asking, shown), verification=verification)
+        score(asking, shown, protocol, compare=compare, verification=verification)
         for asking, shown in ((query, gallery), (gallery, query))[: 1 + protocol.both_ways]
     ]
     return replace(scores[0], reverse=scores[1]) if protocol.both_ways else scores[0]
@@ -228,9 +234,23 @@ class ChanceTally:
             self.rank1[rows[row]] = chance_of_rank1(view, row, positives)
 
 
-def _blocks(
-    compare: Similarity, asking: Integers, *, queries: int, gallery: int
-) -> Iterator[tuple[Integers, NDArray[np.float32]]]:
+def _count(
+    blocks: Iterable[Block],
+    query: FeatureSet,
+    gallery: FeatureSet,
+    protocol: Protocol,
+    tallies: Sequence[RankTally | ChanceTally | PairTally],
+) -> None:
+    """Enters the queries of every block into every tally; tallies of one gallery follow each other."""
+    for rows, block in blocks:
+        view = None
+        for tally in tallies:
+            if view is None or view.shown is not tally.shown:
+                view = look(block, rows, query, gallery, protocol, tally.shown)
+            tally.add(rows, view)
+
+
+def _blocks(compare: Similarity, asking: Integers, *, queries: int, gallery: int) -> Iterator[Block]:
     """(rows of queries that ask, their similarities with the whole gallery), a block after the other."""
     size = max(1, _BLOCK_ENTRIES // gallery)
     starts = range(0, queries, size)

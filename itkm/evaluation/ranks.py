@@ -88,7 +88,7 @@ def look(
     """The view of some queries.
 
     Args:
-        block: [q, G] their similarities with the whole gallery; it is not changed.
+        block: [q, G] their similarities with the whole gallery, or [q, g] with what is shown; it is not changed.
         rows: [q] their rows in `query`.
         query, gallery: labels.
         protocol: the rules.

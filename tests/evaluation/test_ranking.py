@@ -11,6 +11,8 @@ from itkm.evaluation import ranking
 from itkm.evaluation.features import FeatureSet
 from itkm.evaluation.protocols import PROTOCOLS
 from itkm.evaluation.ranking import CMC_LENGTH, score
+from itkm.evaluation.rerank import rerank
+from itkm.evaluation.similarity import Similarity
 
 MARKET, CROSS = PROTOCOLS["market1501"], PROTOCOLS["cross-group"]
 
@@ -106,6 +108,36 @@ def test_a_given_similarity_takes_the_place_of_the_cosine_and_is_not_changed() -
         assert given.queries == len(query)
     best = gallery.person[matrix.argmax(axis=1)] == query.person
     assert score(query, gallery, CROSS, similarity=lambda start, stop: matrix[start:stop]).rank1 == best.mean()
+
+
+def seen_by(images: FeatureSet, cameras: list[int]) -> FeatureSet:
+    return replace(images, camera=np.resize(np.array(cameras), len(images)))
+
+
+def reranked(query: FeatureSet, gallery: FeatureSet) -> Similarity:
+    return rerank(query.features, gallery.features)
+
+
+def test_who_does_not_ask_and_what_is_not_shown_changes_no_re_ranking() -> None:
+    query, gallery = map(seen_by, random_sets(3), ([2, 3], [1, 2]))
+    alone = query.rows(query.camera == 3)
+    shown = gallery.rows(gallery.camera == 1)
+    scores = score(query, gallery, PROTOCOLS["prcc"], compare=reranked)
+    assert scores.mAP == score(alone, shown, PROTOCOLS["prcc"], compare=reranked).mAP
+    assert scores.mAP == pytest.approx(score(alone, shown, PROTOCOLS["prcc"], similarity=reranked(alone, shown)).mAP)
+
+
+def test_every_drawn_gallery_is_re_ranked_by_itself() -> None:
+    query, gallery = map(seen_by, random_sets(4), ([6], [1, 2, 4, 5]))
+    protocol = PROTOCOLS["sysu-all"]
+    assert protocol.draw is not None
+    drawn = [gallery.rows(rows) for rows in protocol.draw(gallery, protocol.shown(gallery))]
+    whole = replace(protocol, draw=None)
+    alone = [score(query, own, whole, similarity=reranked(query, own)) for own in drawn]
+    scores = score(query, gallery, protocol, compare=reranked, verification=True)
+    assert scores.trials == len(drawn) == 10
+    assert scores.mAP == pytest.approx(np.mean([own.mAP for own in alone]))
+    assert scores.rank1 == pytest.approx(np.mean([own.rank1 for own in alone]))
 
 
 def test_a_large_gallery_of_one_person_is_ranked_alike_by_counting_and_by_sorting() -> None:

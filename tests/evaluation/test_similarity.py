@@ -26,6 +26,17 @@ def test_a_block_is_the_cosine_of_its_queries_with_the_whole_gallery() -> None:
     assert compare(0, 7).dtype == np.float32
 
 
+@pytest.mark.parametrize("others", [0, 1, 3])
+def test_equal_images_are_exactly_as_close(others: int) -> None:
+    """A matrix product of such a width rounds equal columns differently, by the tile that they fall into."""
+    query, first, gallery = some(50, 768), some(1, 768), some(1001 + others, 768)
+    places = np.arange(others, 1001 + others)
+    gallery.features[places] = first.features
+    block = cosine(query, gallery)(0, 50)
+    assert (block[:, places] == block[:, places[:1]]).all()
+    assert block == pytest.approx(query.unit_rows() @ gallery.unit_rows().T, abs=1e-6)
+
+
 def test_small_products_do_not_wait_for_torch() -> None:
     script = """
 import sys
