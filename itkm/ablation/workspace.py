@@ -31,6 +31,7 @@ from itkm.stages.layout import Layout
 
 HOME = Path(".itkm/ablation")
 TARGET = "evaluate"  # the report is not needed, and would be tracked
+KEPT = ("itkm/ablation/epochs.py", "itkm/ablation/findings.py")  # code that says what is kept of a run
 GRACE = 30  # seconds that DVC has to put its files in order when it is stopped
 COMMIT = ("-c", "user.name=itkm", "-c", "user.email=itkm@localhost", "-c", "commit.gpgsign=false")
 
@@ -83,8 +84,10 @@ class Workspace:
             ) from error
 
     def key(self, run: Run) -> str:
-        """What the result of a run depends on, as one hash: code, data, weights, params."""
-        listed = _git(self._copy, "ls-files", "--stage", "--", "itkm", "dvc.yaml", "*.dvc")
+        """What the result of a run depends on, as one hash: the stages' code, data, weights, params."""
+        stages = yaml.safe_load((self._copy / "dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
+        code = {name for stage in stages for name in stage["deps"] if name.startswith("itkm/")}
+        listed = _git(self._copy, "ls-files", "--stage", "--", "dvc.yaml", "*.dvc", *KEPT, *sorted(code))
         weights = Path(run.params.get("model", {}).get("weights", ""))
         outside = [weights, *sorted(weights.rglob("*"))] if weights.is_absolute() else []
         hashes = [sha256(file) for file in outside if file.is_file()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import subprocess
 import threading
 from pathlib import Path
 
@@ -55,6 +56,31 @@ def test_finished_runs_are_found_again_and_failed_ones_tried_again(
     assert [type(own) for own in outcomes] == [Finding] * 3
     assert "[1/3] full, seed 1: finished before" in caplog.messages
     assert any(line.startswith("[2/3] no-chm, seed 1: finished, computed stages: 1") for line in caplog.messages)
+
+
+def test_a_finding_is_of_the_code_that_the_stages_name(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, lock=-1)
+    copy = workspace.layout.root
+    files = ["itkm/losses/nce.py", "itkm/cli/score.py", "itkm/ablation/findings.py", "data.dvc"]
+    for name in files:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_text("old")
+    (copy / "dvc.yaml").write_text("stages: {train: {deps: [data, itkm/losses]}}")
+    subprocess.run(["git", "init", "--quiet"], cwd=copy, check=True)
+
+    def key(params: dict[str, object]) -> str:
+        subprocess.run(["git", "add", "--all"], cwd=copy, check=True)
+        return workspace.key(Run("full", 1, "", params))
+
+    before = key({})
+    assert key({"seed": 2}) != before
+    changed = []
+    for name in files:
+        (copy / name).write_text("new")
+        if key({}) != before:
+            changed.append(name)
+        (copy / name).write_text("old")
+    assert changed == [name for name in files if name != "itkm/cli/score.py"]
 
 
 def test_the_reason_is_the_stages_own_message() -> None:
