@@ -27,11 +27,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; it takes the place of `path` only if the block succeeds.
 
     Raises:
-        InputError: the folder cannot be written, or the disk is full.
+        InputError: the folder cannot be written, a file lies where a folder is needed, or the disk is full.
     """
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
@@ -49,6 +49,18 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _make_folder(path: Path) -> None:
+    """Makes the folder that `path` lies in."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        there = (parent for parent in path.parents if os.path.lexists(parent))  # the nearest is what stands in the way
+        raise InputError(
+            f"{path}: {next(there, path.parent)} is not a folder. Choose another place to write to, or move "
+            "that file away."
+        ) from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:

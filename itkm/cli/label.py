@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +77,18 @@ def label(file: Path, out: Path, method: str, eps: float, k1: int, k2: int, min_
         np.save(target, labels, allow_pickle=False)
     click.echo(f"{out}: {len(labels):,} images, {labels.max() + 1:,} clusters, {(labels < 0).mean():.1%} outliers")
     if labels.max() < 0:
-        click.echo("No image is near enough to others: raise --eps, or lower --min-samples.", err=True)
+        click.echo(_why_no_cluster(method), err=True)
+
+
+def _why_no_cluster(method: str) -> str:
+    """What to try where all images are outliers."""
+    remedy = "raise --eps, or lower --min-samples"
+    if method == "hdbscan":
+        return (
+            "hdbscan found no two clusters, and one alone it never returns, even of equal images: if all may be of one "
+            f"person, use --method dbscan; else {remedy}."
+        )
+    return f"No image is near enough to others: {remedy}."
 
 
 def _read(file: Path) -> NDArray[np.float32]:
@@ -89,19 +99,14 @@ def _read(file: Path) -> NDArray[np.float32]:
     """
     import numpy as np
 
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            if "features" not in archive:
-                raise InputError(f"{file}: no column `features`, found {', '.join(archive) or 'none'}.")
-            features = archive["features"]
-    except FileNotFoundError as error:
-        raise InputError(f"{file}: no such file. Write one with `itkm embed IMAGES --out {file}`.") from error
-    except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{file}: not a readable .npz of plain arrays ({error}). Expected what numpy.savez writes with `features`."
-        ) from error
+    from itkm.evaluation.features import opened, widened
+
+    with opened(file, expected="`features`") as archive:
+        if "features" not in archive:
+            raise InputError(f"{file}: no column `features`, found {', '.join(archive) or 'none'}.")
+        features = np.asarray(archive["features"])
     if features.ndim != 2 or not np.issubdtype(features.dtype, np.floating):
         raise InputError(
             f"{file}: features: expected a matrix [N, D] of floats, found shape {features.shape} of {features.dtype}."
         )
-    return np.asarray(features, dtype=np.float32)
+    return widened("features", features)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from itkm.errors import InputError
@@ -18,6 +22,18 @@ Names = NDArray[np.str_]
 
 _TINY = 1e-300
 """Below every norm but that of zeros, which so stay zeros."""
+
+_DAMAGED = (
+    ValueError,
+    OSError,
+    EOFError,
+    AttributeError,
+    TypeError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What numpy raises of an archive that is cut off, changed, encrypted, or of something else than plain arrays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,31 +155,48 @@ class FeatureSet:
         Raises:
             InputError: no such file, not such a file, a column that is missing or does not fit.
         """
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                columns: dict[str, Any] = {
-                    field.name: _widened(field.name, archive[field.name])
-                    for field in fields(cls)
-                    if field.name in archive
-                }
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: no such file. Write one with `itkm embed IMAGES --out {path}`.") from error
-        except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"{path}: not a readable .npz of plain arrays ({error}). Expected what numpy.savez writes with "
-                "`features`, `person`, `camera`."
-            ) from error
+        with opened(path, expected="`features`, `person`, `camera`") as archive:
+            columns: dict[str, Any] = {
+                field.name: archive[field.name] for field in fields(cls) if field.name in archive
+            }
         missing = [name for name in ("features", "person", "camera") if name not in columns]
         if missing:
             raise InputError(
                 f"{path}: no column {', '.join(missing)}. Expected features [N, D], person [N] and camera [N]."
             )
         try:
-            return cls(**columns)
+            return cls(**{name: widened(name, np.asarray(values)) for name, values in columns.items()})
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+
+
+@contextmanager
+def opened(path: Path, *, expected: str) -> Iterator[NpzFile]:
+    """A `.npz`, whose columns are read within the block, without any pickle.
+
+    Args:
+        path: of the file.
+        expected: its columns, for errors.
+
+    Raises:
+        InputError: no such file, not such a file, or a column that cannot be read.
+    """
+    written = f"what `itkm embed IMAGES --out F.npz` or numpy.savez writes, with {expected}"
+    try:
+        _require_archive(path, written)
+        with np.load(path, allow_pickle=False) as archive:
+            yield archive
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file. Write one with `itkm embed IMAGES --out {path}`.") from error
+    except _DAMAGED as error:
+        raise InputError(f"{path}: not a readable .npz of plain arrays ({error}). Expected {written}.") from error
+
+
+def _require_archive(path: Path, written: str) -> None:
+    """Refuses a file of another kind: of these, numpy says how to load them unsafely."""
+    with path.open("rb") as stream:
+        if stream.read(2) != b"PK":
+            raise InputError(f"{path}: not a readable .npz, but a file of another kind. Expected {written}.")
 
 
 def _check_features(name: str, values: NDArray[np.generic]) -> None:
@@ -181,7 +214,7 @@ def _check_features(name: str, values: NDArray[np.generic]) -> None:
         )
 
 
-def _widened(name: str, values: NDArray[Any]) -> NDArray[Any]:
+def widened(name: str, values: NDArray[Any]) -> NDArray[Any]:
     """Half or double floats become float32, other integers int64; anything else is left to the checks.
 
     Raises:

@@ -7,13 +7,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from itkm.data.check import Finding, check_dataset
+from itkm.data.check import Finding, check_dataset, check_positives
 from itkm.data.manifest import read_manifest, write_manifest
 from itkm.data.shards import ShardReader, ShardWriter, write_scenario
+from itkm.evaluation.features import FeatureSet
+from itkm.evaluation.protocols import protocol_named
 
 MakeImage = Callable[..., bytes]
 Sound = tuple[Path, pd.DataFrame]
@@ -113,7 +116,8 @@ def test_too_few_training_images(sound: Sound, kept: int, severity: str) -> None
 def test_one_camera(sound: Sound) -> None:
     folder, frame = sound
     rewrite(folder, frame.assign(camera="c1"))
-    assert only(folder, "cameras").severity == "error"
+    findings = check_dataset(folder)  # of one camera, no image answers another
+    assert [(finding.rule, finding.severity) for finding in findings] == [("cameras", "error"), ("positives", "error")]
 
 
 def test_a_path_twice(sound: Sound) -> None:
@@ -169,12 +173,32 @@ def test_queries_without_a_positive(sound: Sound) -> None:
     assert only(folder, "positives").severity == "error"
 
 
-def test_a_positive_under_the_same_camera_and_group_does_not_count(sound: Sound) -> None:
+@pytest.mark.parametrize("of_one_group", [True, False])
+def test_a_positive_under_the_same_camera_does_not_count_whatever_its_group(of_one_group: bool, sound: Sound) -> None:
     folder, frame = sound
     test = frame["split"].isin(["query", "gallery"])
-    rewrite(folder, frame.assign(camera=frame["camera"].mask(test, "v0"), group=frame["group"].mask(test, "visible")))
+    group = frame["group"].mask(test & of_one_group, "visible")
+    rewrite(folder, frame.assign(camera=frame["camera"].mask(test, "v0"), group=group))
     findings = {finding.rule: finding for finding in check_dataset(folder)}
     assert findings["positives"].severity == "error"
+
+
+@pytest.mark.parametrize("cameras", [["c1"], ["c1", "c2"]])
+def test_a_query_is_lonely_where_the_protocol_finds_no_positive(cameras: list[str], sound: Sound) -> None:
+    _, frame = sound
+    test = frame[frame["split"].isin(["query", "gallery"])].reset_index(drop=True)
+    test["camera"] = [cameras[number // 2 % len(cameras)] for number in test.index]  # pairs of both groups
+    query, gallery = (_features(test[test["split"] == split]) for split in ("query", "gallery"))
+    asking, shown = np.arange(len(query))[:, None], np.arange(len(gallery))
+    hidden = protocol_named("cross-group").hides(query, gallery, asking, shown)
+    answered = ((query.person[:, None] == gallery.person) & ~hidden).any(axis=1)
+    assert answered.all() == (len(cameras) > 1)
+    assert [finding.rule for finding in check_positives(test)] == ([] if answered.all() else ["positives"])
+
+
+def _features(rows: pd.DataFrame) -> FeatureSet:
+    camera = rows["camera"].str[1:].astype(np.int64).to_numpy()
+    return FeatureSet(np.ones((len(rows), 2), dtype=np.float32), rows["person"].to_numpy(dtype=np.int64), camera)
 
 
 @pytest.mark.parametrize(("missing", "severity"), [(["gallery"], "error"), (["query", "gallery"], "warning")])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -164,6 +168,69 @@ def test_links_out_of_the_source_are_refused(cameras: Path, tmp_path: Path, make
     (cameras / "cam3").unlink()
     link.symlink_to(cameras / "cam1/0.png")
     assert run("folder", cameras, tmp_path / "cr", groups=TWO).images == 7
+
+
+def test_a_linked_folder_is_refused_as_its_images_would_be_missing(cameras: Path, tmp_path: Path) -> None:
+    (cameras / "cam3").symlink_to(cameras / "cam1")
+    with pytest.raises(InputError, match=r"cam3: a link to a folder, which is not followed\. Copy the folder itself"):
+        run("folder", cameras, tmp_path / "cr", groups=TWO)
+    assert not (tmp_path / "cr").exists()
+
+
+def closed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Lets nobody list a folder: permissions alone do not stop root, who may run the tests."""
+    scandir = os.scandir
+
+    def refuse(path: str | os.PathLike[str]) -> Any:
+        if Path(path) == folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+
+def test_a_folder_that_cannot_be_listed_is_named(
+    cameras: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed(monkeypatch, cameras / "cam2")
+    with pytest.raises(InputError, match=r"cam2: cannot be read \(Permission denied\)\. Change its permissions"):
+        run("folder", cameras, tmp_path / "cr", groups=TWO, allow_partial=True)
+    assert not (tmp_path / "cr").exists()
+
+
+def test_a_set_whose_folder_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> Iterator[Path]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    (tmp_path / "set").mkdir()
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(InputError, match=r"set: cannot be read \(Permission denied\)"):
+        run("market1501", tmp_path / "set", tmp_path / "cr")
+
+
+def test_a_file_in_place_of_a_folder_of_images_is_named(market: Path, tmp_path: Path) -> None:
+    shutil.rmtree(market / "query")
+    (market / "query").touch()
+    with pytest.raises(InputError, match=r"query: cannot be read \(Not a directory\)"):
+        run("market1501", market, tmp_path / "cr", allow_partial=True)
+
+
+@pytest.mark.parametrize("scenario", ["bad name!", "", ".hidden", "s" * 65])
+def test_a_scenario_that_no_row_may_name_is_refused_by_its_option(scenario: str, cameras: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"^--scenario {scenario!r}: expected a name of ASCII letters, .* of at most"):
+        run("folder", cameras, tmp_path / "cr", scenario=scenario, groups=TWO)
+    assert not (tmp_path / "cr").exists()
+
+
+def test_a_set_without_any_image_does_not_ask_for_groups(tmp_path: Path) -> None:
+    for name in ("idx/train_vis.txt", "idx/train_nir.txt"):
+        (tmp_path / "LLCM" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "LLCM" / name).touch()
+    (tmp_path / "LLCM/idx/test_id.txt").write_text("1")
+    for name in ("vis", "nir", "test_vis", "test_nir"):
+        (tmp_path / "LLCM" / name).mkdir()
+    with pytest.raises(InputError, match=r"LLCM: no image found\. Expected"):
+        run("llcm", tmp_path / "LLCM", tmp_path / "vi", scenario="vi")
 
 
 def test_unreadable_files_are_all_named(cameras: Path, tmp_path: Path) -> None:
@@ -414,6 +481,17 @@ def test_a_table_takes_no_group_option(cameras: Path, tmp_path: Path) -> None:
         run("manifest", table(cameras, "path,group,camera\n"), tmp_path / "cr", groups=TWO)
 
 
+def test_a_table_that_may_not_be_read_is_named(cameras: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = table(cameras, "path,group,camera\ncam1/0.png,high,cam1\n")
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(InputError, match=rf"{listed.name}: cannot be read \(Permission denied\)"):
+        run("manifest", listed, tmp_path / "cr")
+
+
 def test_links_of_a_table_may_not_leave_its_folder(cameras: Path, tmp_path: Path, make_image: MakeImage) -> None:
     (tmp_path / "secret.png").write_bytes(make_image())
     (cameras / "link.png").symlink_to(tmp_path / "secret.png")
@@ -426,3 +504,12 @@ def test_every_format_tells_what_it_is() -> None:
         assert form.description
         assert form.layout
         assert form.licence
+
+
+def test_every_reader_of_a_published_set_gives_an_address() -> None:
+    readers = {
+        getattr(form.read, "func", form.read) for name, form in FORMATS.items() if name not in ("folder", "manifest")
+    }
+    for reader in readers:
+        told = sys.modules[reader.__module__].__doc__ or ""
+        assert re.search(r"^Reference\n(    .*\n)*    https://\S+\n", told, re.MULTILINE), reader.__module__

@@ -116,6 +116,25 @@ def test_missing_columns_and_files_are_named(tmp_path: Path) -> None:
         FeatureSet.load(tmp_path / "g.npz")
 
 
+def test_a_file_of_another_kind_is_no_reason_to_load_it_unsafely(tmp_path: Path) -> None:
+    (tmp_path / "text.npz").write_text("not an archive")
+    (tmp_path / "empty.npz").touch()
+    np.save(tmp_path / "array.npy", COLUMNS["features"])
+    for name in ("text.npz", "empty.npz", "array.npy"):
+        with pytest.raises(InputError, match=r"but a file of another kind\. Expected what `itkm embed") as error:
+            FeatureSet.load(tmp_path / name)
+        assert "pickle" not in str(error.value)
+
+
+def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "whole.npz", **COLUMNS)
+    content = bytearray((tmp_path / "whole.npz").read_bytes())
+    content[60:120] = bytes(255 - byte for byte in content[60:120])
+    (tmp_path / "changed.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"changed\.npz: not a readable"):
+        FeatureSet.load(tmp_path / "changed.npz")
+
+
 def test_pickles_and_other_files_are_refused_and_never_executed(tmp_path: Path) -> None:
     np.savez(tmp_path / "pickle.npz", **{**COLUMNS, "person": np.array([{}, {}, {}])})
     (tmp_path / "text.npz").write_text("not an archive")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +150,50 @@ def test_a_failure_leaves_the_old_labels(monkeypatch: pytest.MonkeyPatch) -> Non
     assert main(arguments) == 1
     assert Path("new/L.npy").read_bytes() == before
     assert [path.name for path in Path("new").iterdir()] == ["L.npy"]
+
+
+def test_a_file_of_another_kind_is_no_reason_to_load_it_unsafely(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("text.npz").write_text("not an archive")
+    assert main(["label", "text.npz", "--out", "L.npy"]) == 2
+    err = capsys.readouterr().err
+    assert "but a file of another kind. Expected what `itkm embed" in err
+    assert "pickle" not in err
+
+
+def test_an_archive_of_something_else_than_arrays_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with zipfile.ZipFile("F.npz", "w") as archive:
+        archive.writestr("features", "text")
+    assert main(["label", "F.npz", "--out", "L.npy"]) == 2
+    assert "F.npz: features: expected a matrix [N, D] of floats, found shape ()" in capsys.readouterr().err
+
+
+def test_doubles_that_float32_cannot_hold_are_refused_without_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    features = persons().astype(np.float64)
+    features[3, 0] = 1e300
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main([*write(features), *FEW]) == 2
+    assert "F.npz: features: row 3 is not finite (1 such rows)" in capsys.readouterr().err
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("out", ["F.npz/L.npy", "F.npz/new/L.npy", "gone/L.npy"])
+def test_labels_below_a_file_are_refused(out: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write(persons())
+    Path("gone").symlink_to("nowhere")
+    before = Path("F.npz").read_bytes()
+    assert main(["label", "F.npz", *FEW, "--out", out]) == 2
+    said = f"{out}: {out.split('/', maxsplit=1)[0]} is not a folder. Choose another place to write to"
+    assert said in capsys.readouterr().err
+    assert Path("F.npz").read_bytes() == before
+
+
+def test_one_cluster_is_dbscans_and_hdbscan_says_that_it_returns_none(capsys: pytest.CaptureFixture[str]) -> None:
+    equal = write(np.ones((50, 4), dtype=np.float32))
+    assert main([*equal, "--method", "dbscan"]) == 0
+    assert "1 clusters, 0.0% outliers" in capsys.readouterr().out
+    assert main([*equal, "--method", "hdbscan"]) == 0
+    out, err = capsys.readouterr()
+    assert "0 clusters, 100.0% outliers" in out
+    assert "one alone it never returns" in err
+    assert "near enough" not in err

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 
 from itkm.data.groups import name_groups, order_groups
 from itkm.data.images import decode
@@ -36,8 +37,8 @@ from itkm.data.importers import (
     vc_clothes,
 )
 from itkm.data.importers.journal import Journal, Packed, listing_key
-from itkm.data.importers.source import Format, Request, SourceImage, parse_groups
-from itkm.data.manifest import RENDERED, name_rows, read_manifest
+from itkm.data.importers.source import Format, Request, SourceImage, parse_groups, readable
+from itkm.data.manifest import RENDERED, Name, Row, name_rows, read_manifest
 from itkm.data.shards import FEEDS, HIDDEN, places, suffix_of, unlisted_shards, valid_row
 from itkm.errors import InputError
 from itkm.files import locked, require_space
@@ -113,13 +114,16 @@ def import_dataset(format_name: str, request: Request, *, out: Path, progress: P
         progress: wraps the loop over the images that are yet to be packed, for a progress bar.
 
     Raises:
-        InputError: unknown format or trial, unusable source, wrong groups, too little space, another command at work in
-            `out`, feeds in it that were accepted since, or (unless partial is allowed) unreadable images: the first 10
-            are named. Nothing is left in `out` then.
+        InputError: unknown format or trial, a scenario of an unusable name, a source that is unusable or without
+            images, wrong groups, too little space, another command at work in `out`, feeds in it that were accepted
+            since, or (unless partial is allowed) unreadable images: the first 10 are named. Nothing is left in `out`
+            then.
     """
     form = _format(format_name)
     _require_fitting(form, request)
     listing = form.read(request)
+    if not listing.images:
+        raise InputError(f"{request.source}: no image found. Expected {form.layout}. Get the whole set.")
     require_groups = order_groups if form.groups == 2 else name_groups
     require_groups(request.scenario, (str(image.row["group"]) for image in listing.images), file=request.source)
     journal = Journal(out, key=listing_key(listing.images, allow_partial=request.allow_partial))
@@ -159,13 +163,25 @@ def _format(name: str) -> Format:
 def _require_fitting(form: Format, request: Request) -> None:
     """Refuses what a format cannot do, before it is asked to."""
     source = request.source
-    if not (source.is_file() if form.source_is_file else source.is_dir()):
+    _require_name(request.scenario)
+    with readable(source):
+        is_there = source.is_file() if form.source_is_file else source.is_dir()
+    if not is_there:
         kind = "file" if form.source_is_file else "folder"
         raise InputError(f"{source}: no such {kind}. Expected {form.layout}.")
     if not 1 <= request.trial <= form.trials:
         raise InputError(f"--trial {request.trial}: {form.name} has trials 1 to {form.trials}. Choose one of these.")
     if form.own_groups and request.groups:
         raise InputError(f"--group: {form.name} says itself which group an image is of. Leave the option out.")
+
+
+def _require_name(scenario: str) -> None:
+    """Refuses a scenario that no row may name, before its images are blamed for it."""
+    try:
+        TypeAdapter(Name).validate_python(scenario)
+    except ValidationError as error:
+        expected = Row.model_fields["scenario"].description
+        raise InputError(f"--scenario {scenario!r}: expected {expected}, of at most 64. Give another name.") from error
 
 
 def _require_replaceable(out: Path) -> None:
@@ -190,14 +206,21 @@ def _import(
     numbers = [number for listed in missing.values() for number in listed]
     pending = [replace(images[number], row=rows[number]) for number in numbers]
     files = (image.file for image in pending if image.read is None)
-    copies = (file.stat().st_size + TAR_OVERHEAD for file in files if file.is_file())  # others are named later
-    require_space(out, sum(copies))
+    require_space(out, sum(_packed_size(file) for file in files))
     packed = zip(numbers, _packed(progress(pending), allow_partial=allow_partial), strict=True)
     for place, listed in missing.items():
         journal.write(place, islice(packed, len(listed)))
     if journal.faults and not allow_partial:
         raise _unreadable(journal.faults)
     journal.complete()
+
+
+def _packed_size(file: Path) -> int:
+    """Bytes of an image in a shard; 0 where it cannot be read, as it is then named when its turn comes."""
+    try:
+        return file.stat().st_size + TAR_OVERHEAD
+    except OSError:
+        return 0
 
 
 def _packed(images: Iterable[SourceImage], *, allow_partial: bool) -> Iterator[Packed]:

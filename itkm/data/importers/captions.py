@@ -23,6 +23,7 @@ from itkm.data.importers.source import (
     Request,
     SourceImage,
     folder_with,
+    readable,
     require_inside,
     require_published,
     source_image,
@@ -109,14 +110,17 @@ def read_entries(file: Path, found: CaptionSet) -> Iterator[tuple[str, Entry]]:
     """The entries of the json, and what an error calls each; they count from 0.
 
     Raises:
-        InputError: it is no json, no list, or an entry is not as expected.
+        InputError: it cannot be read, is no json, no list, an empty one, or an entry is not as expected.
     """
     try:
-        items = json.loads(file.read_bytes())
+        with readable(file):
+            items = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as json ({error}). Get the file again.") from error
     if not isinstance(items, list):
         raise InputError(f"{file}: expected a list of images, found {type(items).__name__}. Get the file again.")
+    if not items:
+        raise InputError(f"{file}: lists no image, expected at least one. Get the file again.")
     for number, item in enumerate(items):
         where = f"{file} entry {number}"
         if not isinstance(item, dict):

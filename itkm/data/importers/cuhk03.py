@@ -2,6 +2,7 @@
 
 Reference
     Li et al., DeepReID: Deep Filter Pairing Neural Network for Person Re-identification, CVPR 2014.
+    https://doi.org/10.1109/CVPR.2014.27
 Layout
     cuhk03_release/cuhk-03.mat (MATLAB 7.3): `labeled` and `detected` hold five camera pairs of identities x 10 images,
     the first five of view 1; `testsets` holds 20 times 100 identities as (pair, identity).

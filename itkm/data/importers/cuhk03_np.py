@@ -2,6 +2,7 @@
 
 Reference
     Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017.
+    https://doi.org/10.1109/CVPR.2017.389
 Layout
     cuhk03_new_protocol_config_labeled.mat (MATLAB 5): `filelist`, and `train_idx`, `query_idx`, `gallery_idx`, places
     in it from 1. With the images of CUHK03 in the same folder or in one below: cuhk-03.mat, or images_labeled.

@@ -2,6 +2,7 @@
 
 Reference
     Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015.
+    https://doi.org/10.1109/ICCV.2015.133
 Layout
     Market-1501-v15.09.15/{bounding_box_train,query,bounding_box_test}/0002_c1s1_000451_03.jpg: identity, camera,
     sequence, frame, detection.

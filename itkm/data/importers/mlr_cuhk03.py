@@ -2,6 +2,7 @@
 
 Reference
     Jiao et al., Deep Low-Resolution Person Re-Identification, AAAI 2018; of CUHK03, see cuhk03.py.
+    https://doi.org/10.1109/CVPR.2014.27
 Layout
     Packed: {train/lr,train/hr,query/lr,gallery/hr}/0001_c1_..._2x.png, or Market's folders bounding_box_train, query,
     bounding_box_test with such names: identity, camera, and the factor of what is reduced. One division.

@@ -3,6 +3,7 @@
 Reference
     As MLR-CUHK03 (Jiao et al., Deep Low-Resolution Person Re-Identification, AAAI 2018); of Market-1501, see
     market1501.py.
+    https://doi.org/10.1109/ICCV.2015.133
 Layout
     Market-1501's folders. Packed: with images that somebody has reduced, 0002_c1s1_000451_03_2x.jpg by a factor of 2.
     Or Market-1501 itself, of which the set is made as low_resolution.py says, Lanczos, with --trial (1 to 10) as seed.

@@ -4,6 +4,7 @@ Reference
     Nguyen et al., Person Recognition System Based on a Combination of Body Images from Visible Light and Thermal
     Cameras, Sensors 2017; divided in ten ways by Ye et al., Hierarchical Discriminative Learning for Visible Thermal
     Person Re-Identification, AAAI 2018.
+    https://doi.org/10.3390/s17030605
 Layout
     RegDB/{Visible,Thermal}/17/male_back_v_05528_17.bmp and RegDB/idx/{train,test}_{visible,thermal}_{1..10}.txt with
     lines such as "Visible/17/male_back_v_05528_17.bmp 0": image and label.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,15 +151,37 @@ def folder_with(source: Path, wanted: Sequence[str]) -> Path:
     """The data set's own folder, which holds all that is wanted: `source` or a folder in it.
 
     Raises:
-        InputError: none does.
+        InputError: none does, or a folder cannot be read.
     """
-    for candidate in [source, *sorted(child for child in source.iterdir() if child.is_dir())]:
-        if all((candidate / name).exists() for name in wanted):
-            return candidate
-    missing = [name for name in wanted if not (source / name).exists()]
+    with readable(source):
+        for candidate in [source, *sorted(child for child in source.iterdir() if child.is_dir())]:
+            if all((candidate / name).exists() for name in wanted):
+                return candidate
+        missing = [name for name in wanted if not (source / name).exists()]
     raise InputError(
         f"{source}: expected {', '.join(wanted)} in it, {', '.join(missing)} not found. Give the unpacked data set's "
         "folder."
+    )
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """For a block that reads `path`.
+
+    Raises:
+        InputError: the system does not let it be read, or it is a folder where a file is expected or the reverse.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _unreadable(error, path) from error
+
+
+def _unreadable(error: OSError, path: Path) -> InputError:
+    """Names what cannot be read: what the system names, else `path`."""
+    return InputError(
+        f"{error.filename or path}: cannot be read ({error.strerror or error}). Change its permissions, or get it "
+        "again."
     )
 
 
@@ -171,10 +194,11 @@ def read_ids(file: Path) -> list[int]:
     """The identities of a file such as "1,2,5", sorted.
 
     Raises:
-        InputError: anything else in it.
+        InputError: anything else in it, or it cannot be read.
     """
     try:
-        return sorted({int(word) for word in file.read_text(encoding="utf-8").split(",")})
+        with readable(file):
+            return sorted({int(word) for word in file.read_text(encoding="utf-8").split(",")})
     except ValueError as error:
         raise InputError(
             f"{file}: {error}. Expected identities with commas between them, such as 1,2,5; get the file again."
@@ -185,33 +209,47 @@ def read_list(file: Path) -> Iterator[tuple[str, int]]:
     """Image and label of each line "image label".
 
     Raises:
-        InputError: a line of another kind; names it.
+        InputError: a line of another kind, which is named, or the file cannot be read.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        with readable(file):
+            lines = file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: not a text file ({error}). Get the file again.") from error
     for number, line in enumerate(lines, start=1):
-        image, _, label = line.strip().rpartition(" ")
-        if image and label.isdecimal():
-            yield image.strip(), int(label)
+        image, _, word = line.strip().rpartition(" ")
+        label = _label(word)
+        if image and label is not None:
+            yield image.strip(), label
         elif line.strip():
             raise InputError(
-                f"{file} line {number}: {line!r}, expected an image and its label such as 'folder/0001.jpg 7'. Correct "
-                "the line or get the file again."
+                f"{file} line {number}: {line!r:.80}, expected an image and its label such as 'folder/0001.jpg 7'. "
+                "Correct the line or get the file again."
             )
 
 
+def _label(word: str) -> int | None:
+    try:
+        return int(word) if word.isdecimal() else None
+    except ValueError:  # Python converts no more than a few thousand digits
+        return None
+
+
 def image_files(folder: Path, *, root: Path) -> Iterator[Path]:
-    """All image files below `folder`, sorted, without hidden ones.
+    """All image files below `folder`, sorted, without hidden ones; none where there is no such folder.
 
     Raises:
-        InputError: a symbolic link leads out of `root`.
+        InputError: a folder cannot be read or is a symbolic link, or a link leads out of `root`.
     """
-    for here, folders, files in os.walk(folder):
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # not every person is seen by every camera
+            raise _unreadable(error, folder) from error
+
+    for here, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
         for name in folders:
-            require_inside(Path(here, name), root=root)
+            _require_no_link(require_inside(Path(here, name), root=root))
         for name in sorted(files):
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
                 yield require_inside(Path(here, name), root=root)
@@ -226,6 +264,15 @@ def require_inside(path: Path, *, root: Path) -> Path:
     if not path.resolve().is_relative_to(root.resolve()):
         raise InputError(f"{path}: leads out of {root}. Copy what it points to into the folder and import again.")
     return path
+
+
+def _require_no_link(folder: Path) -> None:
+    """Refuses a linked folder, which a walk would pass by: its images would be missing, and nothing would say so."""
+    if folder.is_symlink():
+        raise InputError(
+            f"{folder}: a link to a folder, which is not followed. Copy the folder itself to this place, or remove the "
+            "link if its images are not to be read."
+        )
 
 
 def parse_groups(options: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import ValidationError
 
-from itkm.data.importers.source import UNKNOWN, Format, Listing, Request, SourceImage, require_inside
+from itkm.data.importers.source import UNKNOWN, Format, Listing, Request, SourceImage, readable, require_inside
 from itkm.data.manifest import COLUMNS, Row, describe
 from itkm.errors import InputError
 
@@ -74,7 +74,8 @@ def _image(source: Path, where: str, cells: Mapping[str, object], *, scenario: s
 
 def _csv_lines(source: Path) -> Iterator[Line]:
     try:
-        with source.open(encoding="utf-8-sig", newline="") as stream:  # a spreadsheet may add a byte-order mark
+        # A spreadsheet may add a byte-order mark.
+        with readable(source), source.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)
             _require_columns(source, reader.fieldnames or [])
             for cells in reader:

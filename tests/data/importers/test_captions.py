@@ -193,12 +193,21 @@ def test_a_key_is_called_as_the_json_calls_it(tmp_path: Path) -> None:
         (b"\xff\xfe", "cannot be read as json"),
         (b"[" * 200_000, "cannot be read as json"),
         (b'{"images": []}', "expected a list of images, found dict"),
+        (b"[]", "lists no image, expected at least one"),
     ],
 )
 def test_a_file_that_is_no_list_of_images(content: bytes, message: str, tmp_path: Path) -> None:
     write(tmp_path, "reid_raw.json", CUHK)
     (tmp_path / "reid_raw.json").write_bytes(content)
     with pytest.raises(InputError, match=rf"reid_raw\.json: {message}"):
+        imported(cuhk_pedes.FORMAT, tmp_path, tmp_path / "out")
+
+
+def test_a_folder_in_place_of_the_json_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "reid_raw.json", CUHK)
+    (tmp_path / "reid_raw.json").unlink()
+    (tmp_path / "reid_raw.json").mkdir()
+    with pytest.raises(InputError, match=r"reid_raw\.json: cannot be read \(Is a directory\)"):
         imported(cuhk_pedes.FORMAT, tmp_path, tmp_path / "out")
 
 

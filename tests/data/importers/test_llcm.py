@@ -57,3 +57,11 @@ def test_faults_are_named(tmp_path: Path) -> None:
     shutil.rmtree(root / "test_nir")
     with pytest.raises(InputError, match="test_nir not found"):
         imported("llcm", root, tmp_path / "out")
+
+
+def test_a_folder_in_place_of_the_identities_is_named(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    (root / "idx/test_id.txt").unlink()
+    (root / "idx/test_id.txt").mkdir()
+    with pytest.raises(InputError, match=r"test_id\.txt: cannot be read \(Is a directory\)"):
+        imported("llcm", root, tmp_path / "out")

@@ -68,3 +68,21 @@ def test_faults_are_named(tmp_path: Path) -> None:
     summary = import_dataset("regdb", monkeypatched, out=tmp_path / "out")
     assert summary.skipped == 1
     assert any("Thermal/1/male_back_t_05421_1.bmp: cannot be decoded" in warning for warning in summary.warnings)
+
+
+def test_a_label_of_thousands_of_digits_is_a_bad_line(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    (root / "idx/train_visible_1.txt").write_text(f"Visible/17/x.bmp {'1' * 6000}\n", encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"train_visible_1\.txt line 1: 'Visible/17/x.bmp 1+, expected an image"
+    ) as error:
+        imported("regdb", root, tmp_path / "out")
+    assert len(str(error.value)) < 1000
+
+
+def test_a_folder_in_place_of_a_list_is_named(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    (root / "idx/train_visible_1.txt").unlink()
+    (root / "idx/train_visible_1.txt").mkdir()
+    with pytest.raises(InputError, match=r"train_visible_1\.txt: cannot be read \(Is a directory\)"):
+        imported("regdb", root, tmp_path / "out")
