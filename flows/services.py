@@ -59,10 +59,7 @@ class Service:
 
 def services() -> list[Service]:
     """What runs, in the order in which it starts. A port is chosen by `ITKM_<NAME>_PORT`."""
-    prefect, mlflow, worker = (
-        int(os.environ.get(f"ITKM_{name}_PORT", default))
-        for name, default in (("PREFECT", 4200), ("MLFLOW", 5000), ("WORKER", 8080))
-    )
+    prefect, mlflow, worker = _port("PREFECT", 4200), _port("MLFLOW", 5000), _port("WORKER", 8080)
     listen = ("--host", HOST, "--port")
     store = ("--backend-store-uri", "sqlite:///mlflow.db", "--artifacts-destination", "mlartifacts", "--workers", "1")
     return [
@@ -70,6 +67,14 @@ def services() -> list[Service]:
         Service("mlflow", mlflow, "/health", ("mlflow", "server", *listen, str(mlflow), *store), "/"),
         Service("worker", worker, "/health", ("prefect", "worker", "start", *PROCESS_POOL, "--with-healthcheck")),
     ]
+
+
+def _port(name: str, default: int) -> int:
+    variable = f"ITKM_{name}_PORT"
+    value = os.environ.get(variable) or str(default)
+    if not (value.isdecimal() and 0 < int(value) < 2**16):
+        raise InputError(f"{variable}: {value!r} is no port. Give a number from 1 to 65535, or unset it.")
+    return int(value)
 
 
 def addresses() -> dict[str, str]:

@@ -63,7 +63,7 @@ def register(as_json: bool) -> None:
     found = register_model(project_settings(), Layout(ROOT))
     version = found.version
     if as_json:
-        _print({**_summary(version), "created": found.created, "decided": bool(version.decisions)})
+        _print({**_summary(version), "created": found.created, "decided": version.decided})
         return
     state = "registered" if found.created else "was registered before"
     click.echo(f"models:/itkm/{version.number} {state}{_as_aliases(version)}. Next: `itkm model promote`.")

@@ -83,9 +83,15 @@ def _add(settings: Settings, layout: Layout, files: dict[str, str], registry: Re
 
 def _track(settings: Settings, layout: Layout) -> str:
     """Logs a run that MLflow does not know: its stages came out of DVC's cache, or ran beside another MLflow."""
-    report = make_report(settings, layout)
-    with page_without_images(report, layout) as page:
-        return track_run(settings, report.metrics, report.histories, page, root=layout.root)
+    try:
+        report = make_report(settings, layout)
+        with page_without_images(report, layout) as page:
+            return track_run(settings, report.metrics, report.histories, page, root=layout.root)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{error.filename}: not found, and MLflow does not know this run yet, whose page shows it. Run `dvc pull`, "
+            "or `dvc repro`."
+        ) from error
 
 
 def _dvc_md5(path: Path) -> str:

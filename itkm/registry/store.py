@@ -72,6 +72,12 @@ class Version:
         """All decisions on it, oldest first."""
         return [json.loads(value) for tag, value in sorted(self.tags.items()) if tag.startswith(DECISION)]
 
+    @property
+    def decided(self) -> bool:
+        """Whether it was decided on and that was carried out: a promotion that was cut off leaves it the challenger."""
+        decisions = self.decisions
+        return bool(decisions) and not (decisions[-1]["outcome"] == "promote" and CHALLENGER in self.aliases)
+
 
 @dataclass(frozen=True)
 class Registry:

@@ -68,6 +68,13 @@ def test_a_port_that_is_taken_is_named_with_its_remedy(monkeypatch: pytest.Monke
             services.up()
 
 
+@pytest.mark.parametrize("port", ["abc", "0", "99999", "-1"])
+def test_what_is_no_port_is_refused(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ITKM_MLFLOW_PORT", port)
+    with pytest.raises(InputError, match=r"ITKM_MLFLOW_PORT: .* is no port"):
+        services.services()
+
+
 def test_what_does_not_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ItkmError, match="make up"):
         services.status()

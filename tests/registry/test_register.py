@@ -183,6 +183,17 @@ def test_a_run_that_mlflow_does_not_know_is_logged_first(
     assert [register(settings, layout).version.run_id] == logged
 
 
+def test_an_unknown_run_without_what_its_page_shows_is_refused(
+    layout: Layout, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_file(*_: object) -> None:
+        (layout.root / "gone.npz").read_bytes()
+
+    monkeypatch.setattr(registering, "make_report", no_file)
+    with pytest.raises(InputError, match=r"gone.npz: not found, and MLflow does not know this run.*dvc pull"):
+        register(settings, layout)
+
+
 def test_what_is_not_in_dvc_lock_is_refused(layout: Layout, settings: Settings) -> None:
     require_locked(layout)
     write_model(layout, seed=3)
