@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 import httpx
 from prefect.exceptions import PrefectHTTPStatusError
 
-from itkm.errors import ItkmError
+from itkm.errors import InputError, ItkmError
+
+if TYPE_CHECKING:
+    from prefect import Flow
 
 NO_SERVER = (
     "no Prefect server answers at {address}. Start it with `make up`, correct PREFECT_API_URL, or unset it: the flow "
@@ -35,6 +39,14 @@ def by_hand(flow: Callable[[], object]) -> None:
         if isinstance(error, RuntimeError) and "reach API" not in str(error):
             raise
         _end(NO_SERVER.format(address=address), ItkmError.exit_code)
+
+
+def without_arguments(flow: Flow[..., object]) -> None:
+    """`by_hand` for a flow that takes nothing: whatever is typed behind it has it explained, not run."""
+    if given := sys.argv[1:]:
+        click.echo(f"usage: python -m flows.{flow.name}, without arguments\n\n{flow.description}", err=True)
+        sys.exit(0 if given == ["--help"] else InputError.exit_code)
+    by_hand(flow)
 
 
 def _end(message: str, code: int) -> None:

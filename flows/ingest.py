@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
@@ -88,6 +89,7 @@ def _tell(what: str, view: dict[str, str], verdict: Verdict) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 5:
-        sys.exit("usage: python -m flows.ingest FEED CAMERA SCENARIO GROUP")
+        click.echo("usage: python -m flows.ingest FEED CAMERA SCENARIO GROUP", err=True)
+        sys.exit(InputError.exit_code)
     feed, camera, scenario, group = sys.argv[1:]
     by_hand(lambda: ingest_feed(Path(feed), camera, scenario, group))

@@ -12,7 +12,7 @@ from prefect.states import Completed
 
 from flows import process
 from flows.artifacts import publish_decision, publish_rollback
-from flows.by_hand import by_hand
+from flows.by_hand import without_arguments
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -61,4 +61,4 @@ def _tell(what: str, decision: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    by_hand(promote)
+    without_arguments(promote)

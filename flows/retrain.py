@@ -11,7 +11,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from flows import process
-from flows.by_hand import by_hand
+from flows.by_hand import without_arguments
 from flows.promote import promote
 from flows.train import CACHED, HOURS, train
 from flows.workspace import commit, is_new, published, push, workspace
@@ -69,4 +69,4 @@ def retrain(root: Path = Path(), hours: float = HOURS, free: int = FREE, days: f
 
 
 if __name__ == "__main__":
-    by_hand(retrain)
+    without_arguments(retrain)

@@ -14,7 +14,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import process
 from flows.artifacts import publish_results
-from flows.by_hand import by_hand
+from flows.by_hand import without_arguments
 from flows.graph import read_graph
 from itkm.errors import ItkmError
 
@@ -80,4 +80,4 @@ def train(root: Path = Path(), hours: float = HOURS) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    by_hand(train)
+    without_arguments(train)

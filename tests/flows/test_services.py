@@ -116,3 +116,13 @@ def test_a_server_that_is_not_there_is_told_without_a_traceback(project: Path) -
     assert done.returncode == 1
     assert f"no Prefect server answers at {address}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("typed", "code"), [("--help", 0), ("--version=7", 2)])
+@pytest.mark.parametrize("flow", ["promote", "retrain", "train"])
+def test_what_is_typed_behind_a_flow_that_takes_nothing_starts_nothing(flow: str, typed: str, code: int) -> None:
+    script = f"import runpy, sys; sys.argv[1:] = [{typed!r}]; runpy.run_module('flows.{flow}', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith(f"usage: python -m flows.{flow}, without arguments")
+    assert "flow run" not in done.stderr
