@@ -86,7 +86,7 @@ class Workspace:
     def key(self, run: Run) -> str:
         """What the result of a run depends on, as one hash: the stages' code, data, weights, params."""
         stages = yaml.safe_load((self._copy / "dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
-        code = {name for stage in stages for name in stage["deps"] if name.startswith("itkm/")}
+        code = {name for stage in stages for name in stage.get("deps", ()) if name.startswith("itkm/")}
         listed = _git(self._copy, "ls-files", "--stage", "--", "dvc.yaml", "*.dvc", *KEPT, *sorted(code))
         weights = Path(run.params.get("model", {}).get("weights", ""))
         outside = [weights, *sorted(weights.rglob("*"))] if weights.is_absolute() else []

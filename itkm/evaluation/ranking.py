@@ -31,7 +31,7 @@ CMC_LENGTH = 20
 Compare = Callable[[FeatureSet, FeatureSet], Similarity]
 """(queries, gallery) to a similarity that depends on all of them, such as re-ranking."""
 
-Block = tuple[Integers, NDArray[np.float32]]
+Answers = tuple[Integers, NDArray[np.float32]]
 """Rows of queries [q], and their similarities with the whole gallery, or with what is shown of it [q, G]."""
 
 _BLOCK_ENTRIES = 4_000_000
@@ -235,7 +235,7 @@ class ChanceTally:
 
 
 def _count(
-    blocks: Iterable[Block],
+    blocks: Iterable[Answers],
     query: FeatureSet,
     gallery: FeatureSet,
     protocol: Protocol,
@@ -250,7 +250,7 @@ def _count(
             tally.add(rows, view)
 
 
-def _blocks(compare: Similarity, asking: Integers, *, queries: int, gallery: int) -> Iterator[Block]:
+def _blocks(compare: Similarity, asking: Integers, *, queries: int, gallery: int) -> Iterator[Answers]:
     """(rows of queries that ask, their similarities with the whole gallery), a block after the other."""
     size = max(1, _BLOCK_ENTRIES // gallery)
     starts = range(0, queries, size)

@@ -65,7 +65,7 @@ def test_a_finding_is_of_the_code_that_the_stages_name(tmp_path: Path) -> None:
     for name in files:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_text("old")
-    (copy / "dvc.yaml").write_text("stages: {train: {deps: [data, itkm/losses]}}")
+    (copy / "dvc.yaml").write_text("stages: {train: {deps: [data, itkm/losses]}, note: {cmd: date}}")
     subprocess.run(["git", "init", "--quiet"], cwd=copy, check=True)
 
     def key(params: dict[str, object]) -> str:
