@@ -45,9 +45,9 @@ def write_crops(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """For tests that call the command, which sends its messages to stderr: puts back what it changes."""
+    """Puts back where messages go: a test that calls the command sends them to a stderr that ends with the test."""
     root, ours = logging.getLogger(), logging.getLogger("itkm")
     handlers, level, own = root.handlers[:], root.level, ours.level
     yield

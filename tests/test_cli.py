@@ -25,8 +25,6 @@ HEAVY = ("torch", "numpy", "pandas", "pydantic", "PIL", "open_clip", "sklearn", 
 
 Usage = namedtuple("Usage", "total used free")
 
-pytestmark = pytest.mark.usefixtures("logging_as_before")
-
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

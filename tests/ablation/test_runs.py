@@ -117,7 +117,6 @@ def test_a_second_ablation_waits(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         ([], "An ablation needs the project under git"),
     ],
 )
-@pytest.mark.usefixtures("logging_as_before")
 def test_bad_input_is_one_message_and_exit_2(
     arguments: list[str],
     said: str,

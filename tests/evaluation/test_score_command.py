@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,16 +18,6 @@ from itkm.evaluation.protocols import PROTOCOLS
 from itkm.evaluation.ranking import score, score_as_published
 
 CONTRACT = ["protocol", "queries", "skipped", "gallery", "rank1", "rank5", "rank10", "rank20", "mAP", "mINP"]
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    root, ours = logging.getLogger(), logging.getLogger("itkm")
-    handlers, level, own = root.handlers[:], root.level, ours.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    ours.setLevel(own)
 
 
 def images(count: int, seed: int) -> FeatureSet:

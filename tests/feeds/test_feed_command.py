@@ -18,8 +18,6 @@ from itkm.models.store import build_encoder, make_card, save_model
 from itkm.stages.layout import Layout
 from toy import make_project, make_settings
 
-pytestmark = pytest.mark.usefixtures("logging_as_before")
-
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:

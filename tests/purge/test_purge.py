@@ -27,7 +27,6 @@ from itkm.retrieval.gallery import Gallery
 from tiny import make_crop, scenario_rows
 
 pytest.importorskip("dvc")
-pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 GIT = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
 STAGE = """

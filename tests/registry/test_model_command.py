@@ -19,8 +19,6 @@ from itkm.files import sha256
 from itkm.registry.store import CHALLENGER, CHAMPION, Registry
 from tiny import scenario_rows
 
-pytestmark = pytest.mark.usefixtures("logging_as_before")
-
 Capture = pytest.CaptureFixture[str]
 
 

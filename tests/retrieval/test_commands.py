@@ -13,8 +13,6 @@ from itkm.data.manifest import read_manifest, write_manifest
 from itkm.evaluation.features import FeatureSet
 from itkm.stages.layout import Layout
 
-pytestmark = pytest.mark.usefixtures("logging_as_before")
-
 
 @pytest.fixture
 def here(project: Layout, photos: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
