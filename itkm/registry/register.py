@@ -33,7 +33,7 @@ def register(settings: Settings, layout: Layout) -> Registered:
     """Registers `artifacts/model` as the newest version and the challenger; the same model again changes nothing.
 
     Killed at any moment, the next call finishes: a version appears only when its files are all uploaded, and one
-    without alias and decision becomes the challenger.
+    without alias and decision becomes the challenger. Of two calls at once the first to add its version wins.
 
     Args:
         settings: of the run.
@@ -46,9 +46,14 @@ def register(settings: Settings, layout: Layout) -> Registered:
     files = hash_files(layout.model)
     require_locked(layout)
     with open_registry(layout.root, create=True) as registry:
-        found = registry.find(files, sha256(layout.root / "dvc.lock"))
-        created = found is None
-        version = found or _add(settings, layout, files, registry)
+        lock = sha256(layout.root / "dvc.lock")
+        version, created = registry.find(files, lock), False
+        if version is None:
+            own = _add(settings, layout, files, registry)
+            version = registry.find(files, lock) or own
+            created = version.number == own.number
+            if not created:  # another process registered the same at the same time
+                registry.withdraw(own)
         if CHAMPION not in version.aliases and not version.decisions:
             registry.point(CHALLENGER, version.number)
         return Registered(registry.version(version.number), created)

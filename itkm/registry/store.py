@@ -126,9 +126,9 @@ class Registry:
         return next((version for version in self.versions() if alias in version.aliases), None)
 
     def find(self, files: Mapping[str, str], lock: str) -> Version | None:
-        """The version of these very files and this dvc.lock."""
-        same = (version for version in self.versions() if version.files == files and version.tags.get(LOCK) == lock)
-        return next(same, None)
+        """The first version of these very files and this dvc.lock."""
+        same = [version for version in self.versions() if version.files == files and version.tags.get(LOCK) == lock]
+        return same[-1] if same else None
 
     def find_run(self, experiment: str, **tags: str) -> str | None:
         """The newest finished run with these tags."""
@@ -154,6 +154,10 @@ class Registry:
         source = f"{self.client.get_run(run).info.artifact_uri}/{FOLDER}"
         number = str(self.client.create_model_version(NAME, source, run_id=run, tags=dict(tags)).version)
         return self.version(number)
+
+    def withdraw(self, version: Version) -> None:
+        """Takes a version out of the registry; its files stay with its run."""
+        self.client.delete_model_version(NAME, version.number)
 
     def point(self, alias: str, number: str | None) -> None:
         """Points an alias to a version, in one step; None removes the alias."""

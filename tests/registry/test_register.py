@@ -25,7 +25,7 @@ from itkm.registry.promotion import promote
 from itkm.registry.register import register, require_locked
 from itkm.registry.rules import Scores
 from itkm.registry.scores import evaluation_hash, recorded_scores, scores_again
-from itkm.registry.store import CHALLENGER, CHAMPION, Registry, hash_files
+from itkm.registry.store import CHALLENGER, CHAMPION, Registry, Version, hash_files
 from itkm.retrieval.embed import embed_images
 from itkm.retrieval.images import list_scenario
 from itkm.retrieval.model import open_model
@@ -168,6 +168,26 @@ def test_cut_off_before_the_alias_the_next_call_sets_it(
     assert registry.holder(CHALLENGER) is None
     found = register(settings, layout)
     assert not found.created and found.version.aliases == (CHALLENGER,)
+
+
+@pytest.mark.usefixtures("tracked")
+def test_two_at_once_register_one_version(
+    layout: Layout, settings: Settings, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other registers when we have seen that the model is not there, and have not yet added it."""
+    add = registering._add
+
+    def late(*arguments: Any) -> Version:
+        with monkeypatch.context() as other:
+            other.setattr(registering, "_add", add)
+            assert register(settings, layout).created
+        return add(*arguments)
+
+    monkeypatch.setattr(registering, "_add", late)
+    registered = register(settings, layout)
+    assert (registered.version.number, registered.created) == ("1", False)
+    assert [version.number for version in registry.versions()] == ["1"]
+    assert registry.aliases() == {CHALLENGER: "1"}
 
 
 def test_a_run_that_mlflow_does_not_know_is_logged_first(
