@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages": {"feeds", "report", "tracking", *BELOW_STAGES},
     "registry": {"stages", "tracking", *BELOW_STAGES},
     "usage": {"tracking", *FLOOR},
-    "purge": {"data", *FLOOR},
+    "purge": {"feeds", "data", *FLOOR},
     "pretrain": BELOW_STAGES,
     "retrieval": {"registry", "report", "training", "models", "evaluation", "data", *FLOOR},
     "ablation": {"stages", "report", "tracking", *BELOW_STAGES},

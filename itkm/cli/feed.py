@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from itkm.retrieval.gallery import Gallery
     from itkm.retrieval.model import Model
 
-REPORT_FILE = "report.html"
 CACHE = Path(".itkm", "feeds", "reference")
 
 PATTERN = (
@@ -89,7 +88,7 @@ def validate(
       itkm feed validate drop --names "(?P<camera>c\\d+)_(?P<timestamp>\\d{8}T\\d{6})" --camera c7 --scenario vi \\
         --group visible --out feeds/c7
     """
-    from itkm.feeds.feed import Feed
+    from itkm.feeds.feed import REPORT_FILE, Feed
     from itkm.feeds.intake import claim, require_declared, sort_files
     from itkm.feeds.names import compiled
     from itkm.feeds.suite import require_great_expectations

@@ -32,6 +32,7 @@ QUARANTINE = "quarantine"
 PROFILE_FILE = "profile.parquet"
 FEATURES_FILE = "features.npz"
 VALIDATION_FILE = "validation.json"
+REPORT_FILE = "report.html"
 ACCEPTANCE_FILE = "acceptance.json"
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import itkm.report
 from itkm.config import FeedSettings
-from itkm.feeds.feed import QUARANTINE, VALIDATION_FILE
+from itkm.feeds.feed import QUARANTINE, REPORT_FILE, VALIDATION_FILE
 from itkm.feeds.figures import Day, Histograms, Map, Trend, days, embedding_map, histograms, trends
 from itkm.feeds.measures import with_measures
 from itkm.feeds.pictures import HEAD, picture_of
@@ -24,7 +24,6 @@ from itkm.feeds.thresholds import Reference
 from itkm.feeds.verdict import SEVERITIES, Check, Verdict
 from itkm.files import write_bytes
 
-REPORT_FILE = "report.html"
 WORST = 12  # pictures of a failed check
 SAMPLE = 24  # pictures drawn at random
 GROUPS, MEMBERS = 8, 6  # groups of near duplicates, and pictures of each

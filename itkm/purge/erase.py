@@ -26,7 +26,7 @@ def erase(plan: Plan) -> int:
     without the images that stay; only then the old objects go. Nobody imports or accepts a feed meanwhile.
 
     Raises:
-        InputError: an import or an acceptance is under way; nothing was changed.
+        InputError: an import or an acceptance is under way, or a feed cannot be read; nothing was changed.
         ItkmError: something is still there, or DVC failed; the same command goes on.
     """
     with contextlib.ExitStack() as held:
@@ -37,9 +37,10 @@ def erase(plan: Plan) -> int:
 
 
 def _erase(plan: Plan) -> int:
+    found = list(plan.in_project())  # before the first goes: what cannot be read stops it here
     keep_journal(plan)
     count = 0
-    for item in plan.in_project():
+    for item in found:
         logger.info("%s %s", item.kind, item.name)
         item.erase()
         count += 1

@@ -15,7 +15,7 @@ from itkm.files import sha256, write_bytes
 from itkm.purge.history import in_git, look_back
 from itkm.purge.stores import Store, open_stores
 from itkm.purge.traces import Subject, Traces, file_holds, traces_of
-from itkm.purge.working import Item, find_copies, find_data, find_derived
+from itkm.purge.working import Item, find_data, find_derived, find_elsewhere
 
 
 class Journal(BaseModel):
@@ -66,7 +66,7 @@ class Plan:
             yield from find_data(self.root, self.subject, scenario, self.journal.traces)
         yield from find_derived(self.root, self.journal.scenarios)
         data = [self.root / "data" / scenario for scenario in self.journal.scenarios]
-        yield from find_copies(self.root, self.journal.traces, [*near, *data, self.file.parent])
+        yield from find_elsewhere(self.root, self.subject, self.journal.traces, [*near, *data, self.file.parent])
 
     def in_stores(self) -> Iterator[Item]:
         """The objects that go from DVC's cache and remotes."""
@@ -130,9 +130,11 @@ def make_plan(root: Path, subject: Subject) -> Plan:
         unread=past.unread,
     )
     if not journal.traces.names:
+        feeds = [item.name for item in find_elsewhere(root, subject, traces, []) if item.kind == "feed"]
+        also = f" Remove its feeds yourself: {', '.join(feeds)}." if feeds else ""
         raise InputError(
             f"{folder}: no image of {subject.name} in any version of the data that is known here. "
-            f"`itkm data show {folder}` shows the cameras; nothing was changed."
+            f"`itkm data show {folder}` shows the cameras; nothing was changed.{also}"
         )
     return Plan(root, subject, journal, stores)
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from itkm.data.manifest import MANIFEST_FILE, read_manifest, write_manifest
 from itkm.data.shards import HIDDEN
+from itkm.feeds.feed import FEED_FILE, PROFILE_FILE, REPORT_FILE, Feed
 from itkm.files import replacing, write_npz
 from itkm.purge.history import DERIVED, is_derived
 from itkm.purge.traces import Subject, Traces, file_holds, table_rows
@@ -80,21 +81,45 @@ def find_derived(root: Path, scenarios: Iterable[str]) -> Iterator[Item]:
         yield _folder(root, clone, "clone")
 
 
-def find_copies(root: Path, traces: Traces, skipped: Iterable[Path]) -> Iterator[Item]:
-    """Galleries and tables with rows of the images, and files that are or hold one, anywhere else in the project.
+def find_elsewhere(root: Path, subject: Subject, traces: Traces, skipped: Iterable[Path]) -> Iterator[Item]:
+    """What lies anywhere else in the project: feeds, galleries and tables, and files that are or hold an image.
 
     Args:
         root: the project's folder.
+        subject: whose images go.
         traces: what tells the images.
         skipped: folders that are looked at elsewhere.
+
+    Raises:
+        InputError: a feed that cannot be read, so that nobody knows whose images it holds.
     """
     leave = {*(root / place for place in DERIVED), *_clones(root), *skipped}
     for parent, folders, names in os.walk(root):
+        if FEED_FILE in names:
+            if _is_of(subject, Path(parent)):
+                yield _folder(root, Path(parent), "feed")
+                folders.clear()
+                continue
+            yield from _shown(root, Path(parent), traces)
         folders[:] = sorted(own for own in folders if own not in LEFT_ALONE and Path(parent, own) not in leave)
         for file in (Path(parent, name) for name in sorted(names)):
             if not file.is_symlink() and file.is_file() and file_holds(file, traces):
                 kind, erase = HOLDERS.get(file.suffix, ("copy", _remove))
                 yield Item(kind, file.relative_to(root).as_posix(), file.stat().st_size, partial(erase, file, traces))
+
+
+def _is_of(subject: Subject, folder: Path) -> bool:
+    """Whether a feed is of the camera: then all of it goes, as what was refused is in no manifest."""
+    feed = Feed.load(folder)
+    return (feed.scenario, feed.camera) == (subject.scenario, subject.camera)
+
+
+def _shown(root: Path, folder: Path, traces: Traces) -> Iterator[Item]:
+    """The report of a feed with some of the images, shown small; its table, which tells so, loses their rows later."""
+    table, report = folder / PROFILE_FILE, folder / REPORT_FILE
+    if report.is_file() and table.is_file() and file_holds(table, traces):
+        name = report.relative_to(root).as_posix()
+        yield Item("report", name, report.stat().st_size, partial(report.unlink, missing_ok=True))
 
 
 def _clones(root: Path) -> list[Path]:

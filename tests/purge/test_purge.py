@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from itkm.cli import main
@@ -18,6 +20,7 @@ from itkm.data.manifest import names_of, read_manifest
 from itkm.data.shards import HIDDEN, ShardReader, write_scenario
 from itkm.errors import InputError
 from itkm.evaluation.features import FeatureSet
+from itkm.feeds.feed import FEED_FILE, PROFILE_FILE, REPORT_FILE, Feed
 from itkm.files import locked
 from itkm.purge import erase as carried_out
 from itkm.purge.erase import erase
@@ -143,6 +146,19 @@ def root(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return root
 
 
+def make_feed(folder: Path, camera: str, images: list[bytes]) -> Path:
+    """A judged feed, whose report shows its images small: other bytes than their own."""
+    (folder / "images").mkdir(parents=True)
+    Feed(camera, "vi", "infrared", source="drop", claimed_at="2026-03-02T06:00:00Z").save(folder)
+    for number, content in enumerate(images):
+        (folder / "images" / f"{number}.jpg").write_bytes(content)
+    names = [f"{number}.jpg" for number in range(len(images))]
+    table = {"path": names, "sha256": [hashlib.sha256(content).hexdigest() for content in images]}
+    pd.DataFrame(table).to_parquet(folder / PROFILE_FILE)
+    (folder / REPORT_FILE).write_text("a small picture of each")
+    return folder
+
+
 def files_with(folder: Path, pictures: list[bytes]) -> list[str]:
     """Every file below a folder, whatever it is, in which the bytes of an image stand; git packs its own."""
     found = []
@@ -182,6 +198,33 @@ def test_no_byte_is_left_and_all_others_stay(root: Path, subject: Subject) -> No
         assert not [own for own in check_dataset(root / "data" / scenario) if own.severity == "error"]
     assert not list((root / ".itkm").rglob("*.json"))
     assert not list((root / ".itkm").rglob("data")), "clones of the project hold all of it"
+
+
+@pytest.mark.parametrize("subject", [CAMERA, PERSON], ids=["camera", "person"])
+def test_no_feed_of_the_camera_and_no_report_that_shows_the_images_is_left(root: Path, subject: Subject) -> None:
+    (seen, *_), strange = theirs(root, subject), make_crop(77, 1)
+    refused = make_feed(root / "feeds" / "drop", "c1", [strange])
+    again = make_feed(root / ".itkm" / "feeds" / "runs" / "7", "c9", [seen, strange])
+    other = make_feed(root / "feeds" / "other", "c9", [strange])
+    erase(make_plan(root, subject))
+    assert refused.exists() == (subject is PERSON)
+    assert sorted(file.name for file in again.rglob("*.*")) == ["1.jpg", "feed.json", "profile.parquet"]
+    assert pd.read_parquet(again / PROFILE_FILE)["path"].tolist() == ["1.jpg"]
+    assert (other / REPORT_FILE).exists()
+
+
+def test_a_feed_that_nobody_can_read_stops_it_before_anything_changes(root: Path) -> None:
+    (make_feed(root / "drop", "c1", []) / FEED_FILE).write_text("{")
+    before = contents(root, "vi")
+    with pytest.raises(InputError, match=r"drop/feed\.json: not a feed"):
+        erase(make_plan(root, CAMERA))
+    assert contents(root, "vi") == before and (root / "gallery.npz").exists()
+
+
+def test_a_camera_whose_feeds_were_all_refused_has_them_named(root: Path) -> None:
+    make_feed(root / "drop", "c7", [make_crop(77, 1)])
+    with pytest.raises(InputError, match=r"no image of vi-camera-c7 .* Remove its feeds yourself: drop\."):
+        make_plan(root, Subject("vi", camera="c7"))
 
 
 def test_the_new_version_is_pulled_into_a_fresh_clone_from_each_remote(root: Path, tmp_path: Path) -> None:
