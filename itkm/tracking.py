@@ -100,7 +100,7 @@ def mlflow_client(root: Path) -> Iterator[MlflowClient]:
     """A client of MLflow at `tracking_address`; what goes wrong in the block becomes a message of ours.
 
     Raises:
-        InputError: MLflow is not installed, the address cannot be one, or the server wants another password.
+        InputError: MLflow is not installed, nothing of MLflow is at the address, or the server wants another password.
         ItkmError: no server answers, or the database is locked or full: the same command may work later.
     """
     if find_spec("mlflow") is None:
@@ -112,6 +112,7 @@ def mlflow_client(root: Path) -> Iterator[MlflowClient]:
 
     address = tracking_address(root)
     _require_possible(address)
+    logging.getLogger("mlflow.store.db.utils").addFilter(_is_no_failure)
     try:
         yield MlflowClient(tracking_uri=address)
     except (MlflowException, SQLAlchemyError) as error:
@@ -247,6 +248,27 @@ def _require_possible(address: str) -> None:
             f"{without_password(address)}: no address of MLflow. Expected http://HOST:PORT or "
             "sqlite:////FOLDER/mlflow.db in MLFLOW_TRACKING_URI."
         )
+    if not address.startswith("http"):
+        _require_driver(address)
+
+
+def _require_driver(address: str) -> None:
+    """Refuses a data base of which SQLAlchemy knows no kind, or whose Python module is not installed."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(address).get_dialect().import_dbapi()
+    except (ArgumentError, ModuleNotFoundError, ValueError) as error:
+        raise InputError(
+            f"{without_password(address)}: {error}. Install what this kind of data base needs, or correct "
+            "MLFLOW_TRACKING_URI."
+        ) from error
+
+
+def _is_no_failure(record: logging.LogRecord) -> bool:
+    """Drops what MLflow logs of a failure, with its traceback: the error is raised as well, and explained by us."""
+    return record.levelno < logging.ERROR
 
 
 def _explained(error: Exception, address: str) -> ItkmError:
@@ -260,6 +282,8 @@ def _explained(error: Exception, address: str) -> ItkmError:
         return ItkmError(f"{place} failed: no server answers. Start it (`make up`), or correct MLFLOW_TRACKING_URI.")
     if re.search(r"error code 401|error code 403|not authenticated|Permission denied", said):
         return InputError(f"{place} failed: it refuses the password. Set MLFLOW_TRACKING_USERNAME and _PASSWORD.")
+    if re.search(r"error code 40[45]|not in a valid JSON format|INTERNAL_ERROR: Response: ", said):
+        return InputError(f"{place} failed: what answers there is no MLflow. Correct MLFLOW_TRACKING_URI.")
     return ItkmError(f"{place} failed: {' '.join(said.split())[:500]}.")
 
 

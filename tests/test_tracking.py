@@ -6,6 +6,8 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -140,6 +142,9 @@ def test_a_server_that_fails_is_a_warning(
         ("ftp://127.0.0.1", "ftp://127.0.0.1: no address of MLflow. Expected http://HOST:PORT"),
         ("mlruns", "mlruns: no address of MLflow"),
         ("sqlite:////nowhere/mlflow.db", "/nowhere is no folder. Correct MLFLOW_TRACKING_URI"),
+        ("mysql+pymssql://user:word@host/x", "mysql+pymssql://host/x: Can't load plugin"),
+        ("mssql+pyodbc://host/x", "No module named 'pyodbc'. Install what this kind of data base needs"),
+        ("postgresql://host:port/x", "postgresql://host:port/x: invalid literal for int()"),
     ],
 )
 def test_an_address_that_cannot_be_one_is_refused(
@@ -148,6 +153,27 @@ def test_an_address_that_cannot_be_one_is_refused(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     with pytest.raises(InputError, match=re.escape(said)), mlflow_client(root):
         pass
+
+
+@pytest.mark.parametrize(
+    ("code", "body"), [(404, b'{"detail": "Not Found"}'), (404, b"<html>"), (405, b""), (200, b"<html>"), (200, b"[]")]
+)
+def test_what_is_no_mlflow_is_said_to_be_none(
+    root: Path, monkeypatch: pytest.MonkeyPatch, code: int, body: bytes
+) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(InputError, match=r"what answers there is no MLflow\. Correct MLFLOW_TRACKING_URI"):
+            track_run(SETTINGS, METRICS, HISTORIES, root / "report.html", root=root)
+        server.shutdown()
 
 
 def test_artifacts_lie_beside_the_database_wherever_the_run_is_made(
@@ -161,13 +187,17 @@ def test_artifacts_lie_beside_the_database_wherever_the_run_is_made(
     assert list((tmp_path / "mlartifacts").rglob("report.html"))
 
 
-def test_a_locked_database_is_said_to_be_one(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("lock", ["exclusive", "immediate"])
+def test_a_locked_database_is_said_to_be_one_and_nothing_else_is_said(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lock: str
+) -> None:
     shutil.copy(root / "mlflow.db", tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}?timeout=1")
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
-        database.execute("begin exclusive")
+        database.execute(f"begin {lock}")
         with pytest.raises(ItkmError, match="the database is locked by another process"):
             track_run(SETTINGS, METRICS, HISTORIES, root / "report.html", root=root)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_password_is_never_shown() -> None:
