@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,6 +51,16 @@ def test_a_container_of_the_gpu_pool_is_given_the_gpus() -> None:
     assert gpus(variables["container_create_kwargs"]) == [["gpu"]]
     assert gpus(known["container_create_kwargs"]["default"]) == [["gpu"]]
     assert set(variables) <= set(known)
+
+
+def test_prefect_docker_hands_on_to_docker_whose_the_container_is() -> None:
+    """test_live.py shows what a deployment says of it."""
+    worker = pytest.importorskip("prefect_docker.worker")
+    own = {"env": {"MLFLOW_TRACKING_URI": "http://there"}, "container_create_kwargs": {"user": "7:8"}}
+    job = worker.DockerWorkerJobConfiguration(command="true", name="run", image="itkm:gpu", labels={}, **own)
+    client = SimpleNamespace(version=lambda: {"Version": "27.0"})
+    made = worker.DockerWorker("itkm-gpu")._build_container_settings(client, job)
+    assert (made["user"], made["environment"]) == ("7:8", own["env"])
 
 
 def test_the_template_hands_on_each_of_its_variables() -> None:
