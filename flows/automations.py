@@ -27,13 +27,16 @@ if TYPE_CHECKING:
 BLOCK = "itkm-notices"
 SILENCE = timedelta(seconds=90)  # three heartbeats
 START = timedelta(minutes=5)  # between a worker's word and the process
+AGAIN = timedelta(seconds=30)  # between a crash and the next try
 CONTAINER_START = timedelta(hours=1)  # before which an image is pulled, and perhaps a machine is ordered
 RUN = {"prefect.resource.id": "prefect.flow-run.*"}
 HEARTBEAT = "prefect.flow-run.heartbeat"
 ASKED, ASKED_STARTING = "itkm.run.asked", "itkm.run.asked-starting"  # what `ask` says of a run
 STARTING = {f"prefect.flow-run.{state}" for state in ("Pending", "Submitting", "InfrastructurePending")}
 RUNNING = {f"prefect.flow-run.{state}" for state in ("Running", "Retrying")}
-ENDED = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
+CRASHED = {"prefect.flow-run.Crashed"}
+ENDED = {*CRASHED, *(f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled"))}
+OF_RETRAINING = {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.retrain"}
 OF_FLOW = "Flow run {{ flow_run.name }} of {{ flow.name }} is {{ flow_run.state.name }}: {{ flow_run.state.message }}"
 OF_MODEL = "Model {{ event.event }}, champion {{ event.payload.champion }}: {{ event.payload.reasons | join('; ') }}"
 OF_FEED = "Feed {{ event.event }}, camera {{ event.payload.camera }}: {{ event.payload.reason }}"
@@ -112,18 +115,17 @@ def _unstarted_is_crashed() -> list[AutomationCore]:
 
 
 def _crashed_is_retried() -> AutomationCore:
-    """A retraining whose process died is scheduled again: it finds its clone and goes on."""
-    return AutomationCore(
-        name="itkm: a crashed retraining goes on",
-        trigger=EventTrigger(
-            match=RUN,
-            match_related={"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.retrain"},
-            expect={"prefect.flow-run.Crashed"},
-            posture=Posture.Reactive,
-            threshold=1,
-        ),
-        actions=[ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message="Its process had died.")],
+    """A retraining whose process died is scheduled again: it finds its clone and goes on.
+
+    Not at once: the worker may still say that the same process died, which would end the new one's run. And only if
+    nothing has happened to the run since.
+    """
+    later = {f"prefect.flow-run.{state}" for state in ("Scheduled", "AwaitingRetry")}
+    trigger = _missing(
+        {*later, *STARTING, *RUNNING, *ENDED} - CRASHED, after=CRASHED, within=AGAIN, related=OF_RETRAINING
     )
+    action = ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message="Its process had died.")
+    return AutomationCore(name="itkm: a crashed retraining goes on", trigger=trigger, actions=[action])
 
 
 def _of_pool(kind: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 from prefect import get_run_logger
 from prefect.runtime import flow_run
 
-from itkm.errors import ItkmError
+from itkm.errors import InputError, ItkmError
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
@@ -38,12 +38,14 @@ _running: set[subprocess.Popen[str]] = set()
 
 
 class CommandError(ItkmError):
-    """A command of a flow ended with an exit code that was not expected."""
+    """A command of a flow ended with an exit code that was not expected; that of a bad input becomes our own."""
 
     def __init__(self, message: str, *, code: int, transient: bool) -> None:
         super().__init__(message)
         self.code = code
         self.transient = transient
+        if code == InputError.exit_code:
+            self.exit_code = code
 
 
 def is_transient(_task: Task[..., object], _run: TaskRun, state: State[object]) -> bool:

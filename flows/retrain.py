@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from prefect.states import Completed
@@ -54,7 +54,10 @@ def retrain(root: Path = Path(), hours: float = HOURS, free: int = FREE, days: f
     root = root.resolve()
     if flow_run.run_count > ATTEMPTS:
         raise ItkmError(f"this run ended {ATTEMPTS} times without a result. See its log, and start a new one.")
-    with workspace(root, flow_run.id or "by-hand", free=free * 10**9, days=days) as folder:
+    name = flow_run.id or "by-hand"
+    where = root / process.RUNS / name
+    get_run_logger().info("Works in %s, as soon as no process that was taken for crashed does so any more.", where)
+    with workspace(root, name, free=free * 10**9, days=days) as folder:
         states = train(folder, hours)
         if set(states.values()) == {CACHED} and not is_new(folder):
             return Completed(name=CACHED, message="Nothing new: no stage had to run.")

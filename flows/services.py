@@ -30,6 +30,8 @@ LOCK = HOME / "concurrency_leases" / "expirations.lock"  # that a killed server 
 HOST = "127.0.0.1"
 PATIENCE = 300.0  # seconds until a service must be healthy
 PROCESS_POOL = ("--pool", "itkm", "--type", "process")
+ENGINE = "prefect.engine"  # the module that is a run's first process
+OF_SERVICE, OF_RUN = "ITKM_SERVICE", "PREFECT__FLOW_RUN_ID"  # variables of whatever a service, or a run, has started
 GRACE = 45.0  # seconds for a clean end; a run that is stopped takes up to 30
 
 
@@ -84,7 +86,7 @@ def addresses() -> dict[str, str]:
 
 
 def environment() -> dict[str, str]:
-    """Variables of the services themselves."""
+    """Variables of the services themselves, and of all that they start."""
     return {
         "PREFECT_HOME": str(HOME.resolve()),
         "PREFECT_WORKER_QUERY_SECONDS": "5",
@@ -113,7 +115,7 @@ def up() -> None:
         if forgetful := not find(servers[0]):
             LOCK.unlink(missing_ok=True)
         for group in (servers, [worker]):  # a worker ends at once where no server answers
-            started = {service: find(service) or _start(service) for service in group}
+            started = {service: find(service) or _start_anew(service) for service in group}
             for service, process in started.items():
                 _await(service, process)
                 click.echo(f"{service.name:8} {service.address}{service.page}")
@@ -131,8 +133,7 @@ def down() -> None:
     """Ends all services, the worker with its runs first; what a run has finished is kept."""
     with alone(FOLDER / "lock", patient=True):
         for service in reversed(services()):
-            if process := find(service):
-                _end(service, process)
+            if _end(service):
                 click.echo(f"{service.name:8} stopped")
             (FOLDER / f"{service.name}.json").unlink(missing_ok=True)
 
@@ -158,7 +159,8 @@ def deploy() -> None:
     Raises:
         ItkmError: the server does not take them.
     """
-    for name, value in {**addresses(), "ITKM_PROJECT": str(Path.cwd())}.items():
+    own = {"ITKM_PROJECT": str(Path.cwd()), "ITKM_USER": f"{os.getuid()}:{os.getgid()}"}
+    for name, value in {**addresses(), **own}.items():
         os.environ.setdefault(name, value)
     from flows.by_hand import by_hand
 
@@ -204,7 +206,7 @@ def _start(service: Service) -> psutil.Process:
     with (FOLDER / f"{service.name}.log").open("ab") as log:
         process = psutil.Popen(
             [sys.executable, "-m", *service.command],
-            env=environment(),
+            env={**environment(), OF_SERVICE: _mark(service)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -233,23 +235,46 @@ def _answers(service: Service) -> bool:
         return False
 
 
-def _end(service: Service, process: psutil.Process) -> None:
-    """Ends a service and all that it started.
+def _start_anew(service: Service) -> psutil.Process:
+    """Starts a service; what one that was killed left goes first: it holds the port, or runs that none can cancel."""
+    _end(service)
+    return _start(service)
+
+
+def _end(service: Service) -> bool:
+    """Ends a service and all that it started, also where itself is gone; returns whether anything ran.
 
     A worker's runs go first, while it can take no other and the server still hears that they ended: each stops its
     stages, so that DVC holds no lock, and a retraining goes on when the services are started again.
     """
-    children, family = process.children(), [process, *process.children(recursive=True)]
-    if service.name == "worker":
-        process.suspend()
-        _ask(children)
-        _outlasts(children)
-    _ask([process])
-    _outlasts([process])
-    _ask(children)
+    main, family = find(service), _family(service)
+    runs = [process for process, variables in family.items() if OF_RUN in variables]
+    if main and runs:
+        main.suspend()
+    _ask([process for process in runs if ENGINE in process.cmdline()])
+    _outlasts(runs)
+    _ask([main] if main else [])
+    _outlasts([main] if main else [])
+    _ask(family.keys() - runs)
     for left in _outlasts(family):
         with contextlib.suppress(psutil.NoSuchProcess):
             left.kill()
+    return bool(family)
+
+
+def _mark(service: Service) -> str:
+    return str(FOLDER.resolve() / service.name)
+
+
+def _family(service: Service) -> dict[psutil.Process, dict[str, str]]:
+    """All processes that a service or anything below it has started, with their variables: by these they are known."""
+    found = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            variables = process.environ()
+            if variables.get(OF_SERVICE) == _mark(service) and _runs(process):
+                found[process] = variables
+    return found
 
 
 def _outlasts(processes: list[psutil.Process]) -> list[psutil.Process]:

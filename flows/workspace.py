@@ -37,12 +37,12 @@ def workspace(project: Path, name: str, *, free: int, days: float) -> Iterator[P
         days: how long clones stay.
 
     Raises:
-        InputError: too little space, no commit to clone, or another process works in this clone.
+        InputError: too little space, or no commit to clone.
     """
     runs = project / RUNS
     require_space(runs, free)
     remove_stale(runs, days=days)
-    with alone(runs / f"{name}.lock"):
+    with alone(runs / f"{name}.lock", patient=True):  # a run that was taken for crashed may still end in it
         folder = runs / name
         if not (folder / ".complete").exists():
             shutil.rmtree(folder, ignore_errors=True)

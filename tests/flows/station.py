@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,8 @@ from typing import Any
 
 import httpx
 import psutil
+
+from flows.services import FOLDER
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 300.0  # seconds for an answer: a machine that is busy with other tests may stand still for a minute
@@ -35,6 +38,11 @@ class Station:
     def api(self) -> str:
         """The address of the server's API."""
         return f"http://127.0.0.1:{self.environment['ITKM_PREFECT_PORT']}/api"
+
+    @property
+    def mlflow(self) -> str:
+        """The address of MLflow."""
+        return f"http://127.0.0.1:{self.environment['ITKM_MLFLOW_PORT']}"
 
     def services(self, command: str, code: int = 0) -> str:
         """`python -m flows.services`."""
@@ -116,6 +124,20 @@ class Station:
         except AssertionError as error:
             raise AssertionError(f"{error}: {self.state(run)}\n{self.log(run)}\n{self.processes()}") from None
         return str(self.state(run)["name"])
+
+    def states(self, run: str) -> list[str]:
+        """The names of all states that a run has been in, in order."""
+        found = self.ask("GET", f"flow_run_states/?flow_run_id={run}")
+        return [state["name"] for state in sorted(found, key=lambda state: state["timestamp"])]
+
+    def find(self, *words: str) -> list[int]:
+        """The processes whose command has these words."""
+        return [pid for pid, command in self.processes().items() if all(word in command for word in words)]
+
+    def kill(self, service: str) -> None:
+        """Kills a service's own process, and nothing that it started."""
+        note = json.loads((self.folder / FOLDER / f"{service}.json").read_text())
+        os.kill(note["pid"], signal.SIGKILL)
 
     def processes(self) -> dict[int, list[str]]:
         """The commands of all processes that work for this project, by their numbers."""

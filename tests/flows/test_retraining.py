@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from station import Station, open_station, until
 from clone import Project, crops, make_clone
 from flows.train import CACHED
 from itkm.data.shards import write_scenario
+from itkm.registry.store import FILES, LOCK, open_registry
 from tiny import make_crop, scenario_rows
 
 pytestmark = pytest.mark.slow
@@ -44,9 +48,9 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def drop(folder: Path, count: int) -> Path:
+def drop(folder: Path, count: int, first: int = 21) -> Path:
     """New images of camera c3."""
-    list(crops(folder, range(21, 21 + count), range(3, 4), 4, "{person}-{camera}-{number}.jpg"))
+    list(crops(folder, range(first, first + count), range(3, 4), 4, "{person}-{camera}-{number}.jpg"))
     return folder
 
 
@@ -114,3 +118,49 @@ def test_an_accepted_feed_is_trained_on_by_itself_and_refused_by_the_rules(
     tasks = station.tasks(retrained)
     assert tasks["prepare@vi"] == tasks["homogeneous"] == "Completed"
     assert "expected at least +0.99" in station.artifacts(retrained)["promotion"]
+
+
+@pytest.mark.parametrize("victim", ["flow", "worker"])
+def test_a_retraining_that_is_killed_goes_on_by_itself_where_it_was(
+    station: Station, project: Project, victim: str
+) -> None:
+    """By a kill of its process; and by one of its worker, when `make up` starts another."""
+    project.set(seed=100 + len(victim))
+    git(project.folder, "commit", "--quiet", "--all", "--message", "another seed")
+    run = station.start("retrain/nightly")
+    until(lambda: station.tasks(run).get("homogeneous") == "Running", 600)
+    if victim == "worker":
+        station.kill("worker")
+        station.services("up")
+    else:
+        (engine,) = station.find("prefect.engine")
+        os.kill(engine, signal.SIGKILL)
+    until(lambda: "AwaitingRetry" in station.states(run))
+    until(lambda: station.state(run)["type"] not in ("CRASHED", "SCHEDULED"))
+    assert station.ended(run) == "Refused", station.log(run)
+    states = station.states(run)
+    assert (states.count("AwaitingRetry"), states.count("Running")) == (1, 2), states
+    until(lambda: not station.find("prefect.engine"))
+
+
+def test_two_retrainings_at_once_and_one_during_an_ingest_register_no_model_twice(
+    station: Station, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One by the worker and one by hand, as runs of a deployment wait for their turn; the feed starts a third one."""
+    project.set(seed=200)
+    git(project.folder, "commit", "--quiet", "--all", "--message", "another seed")
+    before = {run["id"] for run in station.runs("retrain/nightly")}
+    station.start("retrain/nightly")
+    servers = {"PREFECT_API_URL": station.api, "MLFLOW_TRACKING_URI": station.mlflow}
+    command = [sys.executable, "-m", "flows.retrain"]
+    with subprocess.Popen(command, cwd=project.folder, env={**station.environment, **servers}) as by_hand:
+        feed = station.start("ingest_feed/feed", feed=str(drop(tmp_path / "drop", 6, first=41)), **VIEW)
+        assert station.ended(feed) == "Accepted", station.log(feed)
+        until(lambda: len({run["id"] for run in station.runs("retrain/nightly")} - before) == 2, 900)
+        for run in {run["id"] for run in station.runs("retrain/nightly")} - before:
+            assert station.ended(run) in (CACHED, "Refused"), station.log(run)
+    assert by_hand.returncode == 0
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", station.mlflow)
+    with open_registry(project.folder) as registry:
+        models = [(version.tags[FILES], version.tags[LOCK]) for version in registry.versions()]
+    assert len(models) == len(set(models))

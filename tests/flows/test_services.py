@@ -118,6 +118,20 @@ def test_a_server_that_is_not_there_is_told_without_a_traceback(project: Path) -
     assert "Traceback" not in done.stderr
 
 
+def test_what_a_command_says_of_its_input_is_told_without_a_traceback(project: Path) -> None:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.promote"],
+        cwd=project,
+        env={**own, "PREFECT_HOME": str(project / "home"), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "itkm: params.yaml: not found" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(("typed", "code"), [("--help", 0), ("--version=7", 2)])
 @pytest.mark.parametrize("flow", ["promote", "retrain", "train"])
 def test_what_is_typed_behind_a_flow_that_takes_nothing_starts_nothing(flow: str, typed: str, code: int) -> None:
