@@ -77,6 +77,11 @@ def test_a_run_that_runs_has_to_give_signs_of_life(event: str) -> None:
 
 
 def test_only_a_retraining_is_started_again() -> None:
-    trigger = named("goes on").trigger
-    assert trigger.expect == {"prefect.flow-run.Crashed"}
-    assert trigger.match_related.root["prefect.resource.id"] == "prefect.tag.retrain"
+    assert named("goes on").trigger.match_related.root["prefect.resource.id"] == "prefect.tag.retrain"
+
+
+def test_a_retraining_is_started_again_unless_anything_else_has_happened_to_it() -> None:
+    trigger = EventTrigger.model_validate(named("goes on").trigger.model_dump())
+    assert trigger.starts_after("prefect.flow-run.Crashed") and not trigger.expects("prefect.flow-run.Crashed")
+    states = [*events_of(StateType.PENDING), *events_of(StateType.RUNNING), *events_of(StateType.COMPLETED)]
+    assert all(map(trigger.expects, [*states, "prefect.flow-run.AwaitingRetry", "prefect.flow-run.Cancelled"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,25 @@ def test_a_clone_is_found_again_and_shares_cache_and_remote(toy: Toy) -> None:
         (folder / "kept").touch()
         assert toy.dvc("cache", "dir", folder=folder) == str(toy.folder / ".dvc" / "cache")
         assert toy.dvc("remote", "list", folder=folder).split() == toy.dvc("remote", "list").split()
-        with pytest.raises(InputError, match="another process"), workspace(toy.folder, "one", free=0, days=1):
-            pass
     with workspace(toy.folder, "one", free=0, days=1) as folder:
         assert (folder / "kept").exists()
+
+
+def test_who_comes_second_waits_until_the_first_has_ended(toy: Toy) -> None:
+    order = []
+
+    def second() -> None:
+        with workspace(toy.folder, "one", free=0, days=1):
+            order.append("second")
+
+    with ThreadPoolExecutor() as pool:
+        with workspace(toy.folder, "one", free=0, days=1):
+            waiting = pool.submit(second)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=1)
+            order.append("first")
+        waiting.result(timeout=60)
+    assert order == ["first", "second"]
 
 
 def test_a_clone_that_was_cut_off_is_made_again(toy: Toy) -> None:
