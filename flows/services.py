@@ -251,7 +251,7 @@ def _end(service: Service) -> bool:
     runs = [process for process, variables in family.items() if OF_RUN in variables]
     if main and runs:
         main.suspend()
-    _ask([process for process in runs if ENGINE in process.cmdline()])
+    _ask([process for process in runs if _is_engine(process)])
     _outlasts(runs)
     _ask([main] if main else [])
     _outlasts([main] if main else [])
@@ -260,6 +260,13 @@ def _end(service: Service) -> bool:
         with contextlib.suppress(psutil.NoSuchProcess):
             left.kill()
     return bool(family)
+
+
+def _is_engine(process: psutil.Process) -> bool:
+    """Whether this is a run's first process, which ends all others of it."""
+    with contextlib.suppress(psutil.Error):  # it has ended by itself
+        return ENGINE in process.cmdline()
+    return False
 
 
 def _mark(service: Service) -> str:
