@@ -247,10 +247,10 @@ def _end(service: Service) -> bool:
     A worker's runs go first, while it can take no other and the server still hears that they ended: each stops its
     stages, so that DVC holds no lock, and a retraining goes on when the services are started again.
     """
-    main, family = find(service), _family(service)
+    if main := find(service):
+        main.suspend()  # first: what it started after our look would be left
+    family = _family(service)
     runs = [process for process, variables in family.items() if OF_RUN in variables]
-    if main and runs:
-        main.suspend()
     _ask([process for process in runs if _is_engine(process)])
     _outlasts(runs)
     _ask([main] if main else [])
