@@ -90,7 +90,7 @@ class HeterogeneousSettings(BatchSettings):
     )
     dynamic_texts: bool = Field(default=True, description="DRU: texts follow the newest clusters; else stay offline")
     cluster_weight: float = Field(default=0.5, ge=0, description="weight of L_chm")
-    cluster_pairs: Literal["progressive", "mutual", "hungarian"] = Field(
+    cluster_pairs: Literal["progressive", "hungarian", "mutual", "transport"] = Field(
         default="progressive", description="which pairs of clusters CHM trusts"
     )
     cluster_text_weight: float = Field(default=1.0, ge=0, description="weight of the texts' similarity in CHM")

@@ -13,6 +13,10 @@ from itkm.labelling.units import to_units
 
 Floats = NDArray[np.float32]
 Partners = NDArray[np.int64]
+Pairs = Literal["progressive", "hungarian", "mutual", "transport"]
+
+TEMPERATURE = 0.5  # of the transport, in standard deviations of the similarities
+ROUNDS = 300  # of the transport: the shares of the clusters are then equal to a hundredth
 
 
 def cluster_similarity(
@@ -64,9 +68,30 @@ def whitened(means_a: Floats, means_b: Floats, *, share: float) -> tuple[Floats,
     return scaled[: len(means_a)], scaled[len(means_a) :]
 
 
-def match_clusters(
-    similarity: Floats, *, pairs: Literal["progressive", "mutual", "hungarian"] = "progressive"
-) -> tuple[Partners, Partners]:
+def transport_plan(similarity: Floats) -> NDArray[np.float64]:
+    """How clusters are carried over to those of the other group, if all of a group have the same share. [ours]
+
+    A cluster that is similar to everything, a hub, is the best partner of many; here it has one share to give, and what
+    is left finds its own. Optimal transport with an entropic regulariser, by Sinkhorn's algorithm [field: OTLA carries
+    single images over to classes]. Both sides move at once, half of the way: exchanging the groups changes nothing.
+
+    Args:
+        similarity: [A, B], neither side empty. Only differences in units of its standard deviation matter.
+
+    Returns:
+        [A, B] float64, whose rows sum to 1 / A and whose columns sum to 1 / B.
+    """
+    spread = float(similarity.std()) or 1.0
+    logs = (similarity - similarity.max()).astype(np.float64) / (TEMPERATURE * spread)
+    kernel = np.exp(np.maximum(logs, -600))  # float64 ends at e^-700: what is further away is as far
+    scale_a, scale_b = (np.full(count, 1 / count) for count in similarity.shape)
+    for _ in range(ROUNDS):
+        full_a, full_b = (1 / (len(sums) * sums) for sums in (kernel @ scale_b, scale_a @ kernel))
+        scale_a, scale_b = np.sqrt(scale_a * full_a), np.sqrt(scale_b * full_b)
+    return scale_a[:, None] * kernel * scale_b  # type: ignore[no-any-return]
+
+
+def match_clusters(similarity: Floats, *, pairs: Pairs = "progressive") -> tuple[Partners, Partners]:
     """The partner of every cluster in the other group.
 
     The cost of a pair is exp(-similarity); the first round is the Hungarian assignment of the rectangular matrix, so
@@ -78,7 +103,8 @@ def match_clusters(
             with the clusters of the larger group that are left over, against all clusters of the smaller one, until
             every cluster has a partner (PGM's two fixed rounds crash when one group has over twice the clusters of the
             other and match nothing when the first is smaller). `mutual` keeps only the pairs that are each other's
-            most similar: fewer and more precise. [ours]
+            most similar: fewer and more precise. [ours] `transport` keeps those that are each other's largest share of
+            `transport_plan`: as precise and more. [ours]
 
     Returns:
         [A] the partner of each cluster of the first group and [B] of the second, -1 where there is none.
@@ -95,8 +121,10 @@ def match_clusters(
     partners_b = np.full(similarity.shape[1], -1, dtype=np.int64)
     if similarity.size == 0:
         return partners_a, partners_b
-    if pairs == "mutual":
-        best_a, best_b = similarity.argmax(axis=1), similarity.argmax(axis=0)
+    if pairs in ("mutual", "transport"):
+        # A single cluster gives all others the same share: which of them is its partner is left to similarity.
+        shares = transport_plan(similarity) if pairs == "transport" and min(similarity.shape) > 1 else similarity
+        best_a, best_b = shares.argmax(axis=1), shares.argmax(axis=0)
         rows = np.flatnonzero(best_b[best_a] == np.arange(len(best_a)))
         columns = best_a[rows]
     else:

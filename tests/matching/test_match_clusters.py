@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from itkm.errors import InputError
-from itkm.matching.clusters import cluster_similarity, match_clusters, whitened
+from itkm.matching.clusters import TEMPERATURE, cluster_similarity, match_clusters, transport_plan, whitened
 
 SHAPES = [(1, 1), (4, 4), (3, 5), (5, 3), (2, 7), (7, 2), (1, 6), (6, 1), (3, 6), (6, 3), (0, 3), (3, 0), (0, 0)]
 
@@ -65,7 +65,7 @@ def test_every_cluster_has_a_partner_in_every_shape(shape: tuple[int, int]) -> N
 @pytest.mark.parametrize("shape", SHAPES)
 def test_exchanging_the_groups_exchanges_the_partners(shape: tuple[int, int]) -> None:
     similarity = similarities(shape, 1)
-    for pairs in ("progressive", "mutual", "hungarian"):
+    for pairs in ("progressive", "hungarian", "mutual", "transport"):
         forth, back = match_clusters(similarity, pairs=pairs), match_clusters(similarity.T, pairs=pairs)
         assert [x.tolist() for x in forth] == [x.tolist() for x in back[::-1]]
 
@@ -91,6 +91,61 @@ def test_mutual_keeps_exactly_the_pairs_that_are_each_others_best(shape: tuple[i
     }
     assert {(a, int(b)) for a, b in enumerate(partners_a) if b >= 0} == expected
     assert {(int(a), b) for b, a in enumerate(partners_b) if a >= 0} == expected
+
+
+def transported_by_loops(similarity: np.ndarray) -> np.ndarray:
+    """Sinkhorn's algorithm as in the textbooks: rows and columns in turn are made to sum to what they should."""
+    plan = np.exp(similarity.astype(np.float64) / (TEMPERATURE * similarity.std()))
+    for _ in range(5000):
+        for row in plan:
+            row /= row.sum() * len(plan)
+        for column in plan.T:
+            column /= column.sum() * plan.shape[1]
+    return plan
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (3, 5), (5, 3), (2, 7)])
+def test_the_transport_plan_is_that_of_the_textbook(shape: tuple[int, int]) -> None:
+    similarity = similarities(shape, 5)
+    assert np.allclose(transport_plan(similarity), transported_by_loops(similarity), atol=1e-6)
+
+
+def test_only_differences_in_similarity_count_and_not_their_scale() -> None:
+    similarity = similarities((6, 8), 6)
+    assert np.allclose(transport_plan(similarity), transport_plan(0.01 * similarity + 7), atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 1000])
+def test_a_plan_stays_finite_however_far_apart_similarities_are(count: int) -> None:
+    similarity = np.zeros((count, count + 1), dtype=np.float32)
+    similarity[0, 0] = 1
+    plan = transport_plan(similarity)
+    assert np.isfinite(plan).all()
+    assert plan.sum() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_transport_keeps_exactly_the_pairs_that_are_each_others_largest_share(shape: tuple[int, int]) -> None:
+    similarity = similarities(shape, 7)
+    partners_a, partners_b = match_clusters(similarity, pairs="transport")
+    plan = transport_plan(similarity) if min(shape) > 1 else similarity
+    expected = {
+        (a, b) for a in range(shape[0]) for b in range(shape[1]) if plan[a, b] == plan[a].max() == plan[:, b].max()
+    }
+    assert {(a, int(b)) for a, b in enumerate(partners_a) if b >= 0} == expected
+    assert {(int(a), b) for b, a in enumerate(partners_b) if a >= 0} == expected
+
+
+def test_a_hub_takes_no_partners_from_others() -> None:
+    """Clusters of 40 persons seen twice, one of them similar to all: the others' best partner is the hub."""
+    rng = np.random.default_rng(8)
+    persons = rng.normal(size=(40, 8))
+    similarity = cosines(*(persons + 0.4 * rng.normal(size=(40, 8)) for _ in range(2))).astype(np.float32)
+    similarity[:, 0] += 1
+    truth = np.arange(40)
+    found = {pairs: (match_clusters(similarity, pairs=pairs)[0] == truth).sum() for pairs in ("mutual", "transport")}
+    assert found["mutual"] < 20
+    assert found["transport"] > 30
 
 
 def test_the_assignment_is_of_the_whole_and_not_greedy() -> None:
