@@ -101,7 +101,9 @@ class HeterogeneousSettings(BatchSettings):
     instance_neighbours: int = Field(
         default=20, ge=1, description="k, neighbours that image and text must share in IHM"
     )
-    instance_pairs: Literal["all", "mutual"] = Field(default="all", description="which pairs of instances IHM trusts")
+    instance_pairs: Literal["all", "mutual", "consistent"] = Field(
+        default="all", description="which pairs of instances IHM trusts"
+    )
     instance_momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of the instance memory")
     text_weight: float = Field(default=1.0, ge=0, description="weight of L_text")
     label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="label smoothing of L_text")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
 
-def instance_nce(queries: Tensor, memory: Tensor, positives: Tensor, *, temperature: float) -> Tensor:
+def instance_nce(
+    queries: Tensor, memory: Tensor, positives: Tensor, *, temperature: float, left_out: Tensor | None = None
+) -> Tensor:
     """L = - mean over P_i of log softmax(q_i . m_j / tau), the mean over the queries with a positive.
 
     Args:
@@ -14,6 +17,7 @@ def instance_nce(queries: Tensor, memory: Tensor, positives: Tensor, *, temperat
         memory: unit vectors of all instances of the other group [M, D].
         positives: P_i as a mask, bool [B, M].
         temperature: tau.
+        left_out: instances that are no negatives either, bool [B, M]; what is a positive stays one.
 
     Returns:
         a scalar; zero, with a graph, if no query has a positive.
@@ -22,5 +26,8 @@ def instance_nce(queries: Tensor, memory: Tensor, positives: Tensor, *, temperat
     if not kept.any():
         return queries.sum() * 0.0
     weights = positives[kept].to(queries.dtype)
-    logs = log_softmax(queries[kept] @ memory.T / temperature, dim=1)
+    logits = queries[kept] @ memory.T / temperature
+    if left_out is not None:
+        logits = logits.masked_fill(left_out[kept] & ~positives[kept], torch.finfo(logits.dtype).min)
+    logs = log_softmax(logits, dim=1)
     return -((logs * weights).sum(dim=1) / weights.sum(dim=1)).mean()

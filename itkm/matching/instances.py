@@ -11,6 +11,8 @@ from torch import Tensor
 from itkm.errors import InputError
 from itkm.labelling.neighbours import nearest_neighbours, unit_rows
 
+Integers = NDArray[np.int64]
+
 _BLOCK_ENTRIES = 4_000_000
 """Similarities held at once: 16 MB of float32, whatever the number of images."""
 
@@ -84,6 +86,31 @@ def mutual_pairs(pairs: csr_array, opposite: csr_array) -> csr_array:
     both = csr_array(pairs.multiply(opposite.T), dtype=np.bool_)
     both.sort_indices()
     return both
+
+
+def consistent_pairs(
+    pairs: csr_array, labels: tuple[Integers, Integers], partners: tuple[Integers, Integers]
+) -> csr_array:
+    """The pairs that CHM does not contradict: those left out lie in clusters of which one has another partner. [ours]
+
+    Args:
+        pairs: [N, M] boolean.
+        labels: [N] and [M] pseudo-labels of the two groups, -1 = outlier, which contradicts nothing.
+        partners: [A] and [B] partner of each cluster in the other group, -1 = none, as `match_clusters` gives them.
+
+    Returns:
+        [N, M] boolean csr_array with sorted indices.
+    """
+    row, column = pairs.tocoo().coords
+    own = labels[0][row], labels[1][column]
+    wanted = [
+        np.append(partner, -1)[seen] for partner, seen in zip(partners, own, strict=True)
+    ]  # the last is outliers'
+    contradicted = [(want >= 0) & (seen >= 0) & (want != seen) for want, seen in zip(wanted, own[::-1], strict=True)]
+    kept = ~(contradicted[0] | contradicted[1])
+    left = csr_array((np.ones(kept.sum(), dtype=np.bool_), (row[kept], column[kept])), shape=pairs.shape)
+    left.sort_indices()
+    return left
 
 
 def _within_text_neighbours(similarity: Tensor, texts_of: Tensor, sizes: Tensor, k: int) -> Tensor:

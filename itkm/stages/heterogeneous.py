@@ -30,7 +30,7 @@ from itkm.losses.instance_nce import instance_nce
 from itkm.losses.memory import cluster_means, update_memory
 from itkm.losses.nce import cluster_nce
 from itkm.matching.clusters import cluster_similarity, match_clusters, whitened
-from itkm.matching.instances import match_instances, mutual_pairs
+from itkm.matching.instances import consistent_pairs, match_instances, mutual_pairs
 from itkm.matching.texts import cluster_texts, instance_texts
 from itkm.models.clip import load_clip
 from itkm.models.store import load_model, save_model
@@ -286,14 +286,26 @@ def match_groups(
         )
         for place, group in enumerate(groups)
     ]
+    clusters = [
+        match_group_clusters((place, group.other), features, labels, offline, options)
+        for place, group in enumerate(groups)
+    ]
     matches = []
     for place, group in enumerate(groups):
-        partner, health = match_group_clusters((place, group.other), features, labels, offline, options)
+        partner, health = clusters[place]
         positives = found[place]
-        if options.instance_pairs == "mutual":
+        if options.instance_pairs != "all":
             positives = mutual_pairs(positives, found[group.other])
+        if follows_clusters(options):
+            both = (labels[place], labels[group.other]), (partner, clusters[group.other][0])
+            positives = consistent_pairs(positives, *both)
         matches.append(Matches(partner, positives, health))
     return matches
+
+
+def follows_clusters(options: HeterogeneousSettings) -> bool:
+    """Whether IHM keeps to what CHM says; a CHM without weight, as in an ablation, says nothing."""
+    return options.instance_pairs == "consistent" and options.cluster_weight > 0
 
 
 def match_group_clusters(
@@ -354,16 +366,19 @@ def step_losses(
     scale: float,
 ) -> Tensor:
     """L_hom, L_chm, L_ihm and L_text, each summed over the groups: [4]."""
-    losses = []
+    losses, consistent = [], follows_clusters(options)
     for query, seen, rows, group, target in zip(queries, projected, step.parts, groups, targets, strict=True):
         other, label, tau = targets[group.other], target.labels[rows], options.temperature
         positives = torch.from_numpy(target.positives[rows.cpu().numpy()].toarray()).to(query.device)
+        partner = target.partner[label]
+        # What CHM holds for the same person is no negative of IHM.
+        matched = (other.labels == partner[:, None]) & (partner >= 0)[:, None] if consistent else None
         losses.append(
             torch.stack(
                 [
                     cluster_nce(query, target.memory, label, temperature=tau),
-                    cluster_nce(query, other.memory, target.partner[label], temperature=tau),
-                    instance_nce(query, other.instances, positives, temperature=tau),
+                    cluster_nce(query, other.memory, partner, temperature=tau),
+                    instance_nce(query, other.instances, positives, temperature=tau, left_out=matched),
                     text_guided(
                         seen, target.texts, target.text_labels[rows], scale=scale, smoothing=options.label_smoothing
                     ),

@@ -5,11 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 
 from itkm.errors import InputError
 from itkm.labelling import neighbours
 from itkm.matching import instances
-from itkm.matching.instances import match_instances, mutual_pairs
+from itkm.matching.instances import consistent_pairs, match_instances, mutual_pairs
 
 Make = Callable[[int, np.random.Generator], np.ndarray]
 
@@ -125,3 +126,22 @@ def test_mutual_pairs_are_those_that_hold_both_ways(k: int) -> None:
     assert set(zip(*both.nonzero(), strict=True)) == expected
     assert k == 1000 or len(expected) < there.nnz
     assert (mutual_pairs(back, there).toarray() == both.toarray().T).all()
+
+
+def test_consistent_pairs_are_those_that_no_matched_clusters_contradict() -> None:
+    """Clusters 0 and 0 are partners, 1 and 1 have none, -1 is an outlier."""
+    labels = (np.array([0, 1, -1]), np.array([0, 1, -1]))
+    partners = (np.array([0, -1]), np.array([0, -1]))
+    pairs = csr_array(np.ones((3, 3), dtype=np.bool_))
+    left = consistent_pairs(pairs, labels, partners)
+    assert left.toarray().tolist() == [[True, False, True], [False, True, True], [True, True, True]]
+    assert left.has_sorted_indices and left.dtype == np.bool_
+    back = consistent_pairs(pairs, labels[::-1], partners[::-1])
+    assert (back.toarray() == left.toarray().T).all()
+
+
+def test_without_any_cluster_no_pair_is_contradicted() -> None:
+    pairs = csr_array(np.eye(2, 3, dtype=np.bool_))
+    nothing = np.empty(0, dtype=np.int64)
+    left = consistent_pairs(pairs, (np.full(2, -1), np.full(3, -1)), (nothing, nothing))
+    assert (left.toarray() == pairs.toarray()).all()

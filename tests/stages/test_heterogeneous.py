@@ -168,12 +168,18 @@ def test_step_losses_take_each_memory_from_the_right_group() -> None:
     assert torch.allclose(losses[1], 2 * right)  # cluster 0 of one group is cluster 1 of the other
     assert torch.allclose(losses[2], 2 * wrong)  # the positives pair equal places, which are opposite here
     assert torch.allclose(losses[3], 2 * right)
+    options = make_settings_of_losses(instance_pairs="consistent")
+    losses = heterogeneous.step_losses(queries, queries, step, groups, targets, options, scale=1.0)
+    assert losses[2] == 0  # the only other instance is in the matched cluster, and so no negative
+    options = make_settings_of_losses(instance_pairs="consistent", cluster_weight=0.0)
+    losses = heterogeneous.step_losses(queries, queries, step, groups, targets, options, scale=1.0)
+    assert torch.allclose(losses[2], 2 * wrong)
 
 
-def make_settings_of_losses() -> Any:
+def make_settings_of_losses(**changes: Any) -> Any:
     from itkm.config import HeterogeneousSettings
 
-    return HeterogeneousSettings(temperature=1.0, label_smoothing=0.0)
+    return HeterogeneousSettings(temperature=1.0, label_smoothing=0.0, **changes)
 
 
 def test_dynamic_texts_follow_the_newest_labels_and_others_stay_offline() -> None:
@@ -207,12 +213,14 @@ def test_outlier_of_stage_two_takes_the_text_nearest_to_its_image(project: Layou
     assert settings.heterogeneous.dynamic_texts
 
 
-def test_options_run_to_the_end_on_one_scenario(project: Layout) -> None:
+@pytest.mark.parametrize("pairs", [("mutual", "mutual"), ("transport", "consistent")])
+def test_options_run_to_the_end_on_one_scenario(project: Layout, pairs: tuple[str, str]) -> None:
+    options = {"epochs": 1, "dynamic_texts": False, "match_centring": True}
     settings = make_settings(
         project.root,
         scenarios=("vi",),
         labelling={"outliers": "singletons"},
-        heterogeneous={"epochs": 1, "dynamic_texts": False, "cluster_pairs": "mutual", "match_centring": True},
+        heterogeneous={**options, "cluster_pairs": pairs[0], "instance_pairs": pairs[1]},
     )
     from itkm.stages import homogeneous, prompts
     from toy import extract_and_cluster
