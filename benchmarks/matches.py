@@ -61,8 +61,8 @@ def first_matches(settings: Settings, layout: Layout) -> Iterator[str]:
         centred = settings.heterogeneous.match_centring
         features.append(torch.from_numpy(centre_per_camera(vectors, group.camera) if centred else vectors))
     for number, scenario in enumerate(settings.scenarios):
-        pair = (2 * number, 2 * number + 1)
-        judged = [Group(labels[own], persons_of(layout, scenario)[groups[own].rows]) for own in pair]
+        pair, persons = (2 * number, 2 * number + 1), persons_of(layout, scenario)
+        judged = [Group(labels[own], persons[groups[own].rows]) for own in pair]
         for rule in get_args(Pairs):
             options = settings.heterogeneous.model_copy(update={"cluster_pairs": rule})
             partners = [match_group_clusters(way, features, labels, offline, options)[0] for way in (pair, pair[::-1])]
@@ -78,9 +78,9 @@ def instance_matches(settings: Settings, layout: Layout) -> Iterator[str]:
     for scenario in settings.scenarios:
         with np.load(layout.heterogeneous / f"{scenario}.npz", allow_pickle=False) as stored:
             arrays = dict(stored)
+        persons = persons_of(layout, scenario)
         for name, chosen in kinds(arrays).items():
-            judged = judge_matches({**arrays, "pairs": arrays["pairs"][chosen]}, persons_of(layout, scenario))
-            precision = judged["ihm"]["precision"]
+            precision = judge_matches({**arrays, "pairs": arrays["pairs"][chosen]}, persons)["ihm"]["precision"]
             right = "" if precision is None else f"{100 * precision:3.0f} % right"
             yield f"{scenario:4} {name:20} {chosen.sum():5} pairs, {100 * chosen.mean():3.0f} %  {right}"
 
