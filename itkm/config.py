@@ -48,7 +48,9 @@ class BatchSettings(Section):
     gradient_checkpointing: bool = Field(
         default=False, description="vit: compute each block again in the backward pass; far less memory, a third slower"
     )
-    compile: bool = Field(default=False, description="vit: compile the blocks with torch.compile; faster on GPUs")
+    compile: bool = Field(
+        default=False, description="vit: compile the trunk with torch.compile; faster on GPUs, after a minute"
+    )
 
 
 class HomogeneousSettings(BatchSettings):

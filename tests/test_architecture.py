@@ -17,12 +17,13 @@ MODULES = {
     for path in sorted((ROOT / "itkm").rglob("*.py"))
 }
 
-FLOOR = {"errors", "files", "progress"}
+FLOOR = {"errors", "files", "progress", "devices"}
 METHOD = {"models", "losses", "labelling", "matching", "evaluation"}
 BELOW_STAGES = {"config", "training", *METHOD, "data", *FLOOR}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "progress": set(),
+    "devices": set(),
     "files": {"errors"},
     "data": FLOOR,
     "losses": FLOOR,

@@ -32,7 +32,8 @@ def text_guided(projected: Tensor, texts: Tensor, labels: Tensor, *, scale: floa
         scale: CLIP's own factor from cosine to logit [ours; CLIP-ReID uses unnormalised vectors without one].
         smoothing: of the labels.
     """
-    kept = labels >= 0
-    if not kept.any():
+    if not len(texts):
         return projected.sum() * 0.0
-    return cross_entropy(scale * projected[kept] @ texts.T, labels[kept], label_smoothing=smoothing)
+    logits = scale * projected @ texts.T
+    total = cross_entropy(logits, labels, ignore_index=-1, label_smoothing=smoothing, reduction="sum")
+    return total / (labels >= 0).sum().clamp(min=1)

@@ -22,12 +22,9 @@ def instance_nce(
     Returns:
         a scalar; zero, with a graph, if no query has a positive.
     """
-    kept = positives.any(dim=1)
-    if not kept.any():
-        return queries.sum() * 0.0
-    weights = positives[kept].to(queries.dtype)
-    logits = queries[kept] @ memory.T / temperature
+    weights = positives.to(queries.dtype)
+    logits = queries @ memory.T / temperature
     if left_out is not None:
-        logits = logits.masked_fill(left_out[kept] & ~positives[kept], torch.finfo(logits.dtype).min)
-    logs = log_softmax(logits, dim=1)
-    return -((logs * weights).sum(dim=1) / weights.sum(dim=1)).mean()
+        logits = logits.masked_fill(left_out & ~positives, torch.finfo(logits.dtype).min)
+    totals = (log_softmax(logits, dim=1) * weights).sum(dim=1)
+    return -(totals / weights.sum(dim=1).clamp(min=1)).sum() / positives.any(dim=1).sum().clamp(min=1)

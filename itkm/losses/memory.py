@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from itkm.devices import send
+
 
 def cluster_means(features: Tensor, labels: Tensor) -> Tensor:
     """L2-normalised mean of the members of each cluster.
@@ -32,7 +34,7 @@ def update_memory(memory: Tensor, rows: Tensor, queries: Tensor, *, momentum: fl
 
     Args:
         memory: unit vectors [C, D].
-        rows: the row that each query updates, int64 [B].
+        rows: the row that each query updates, int64 [B] on the CPU.
         queries: unit vectors [B, D]; gradients are not followed.
         momentum: m, the share of the old vector that is kept.
     """
@@ -41,10 +43,10 @@ def update_memory(memory: Tensor, rows: Tensor, queries: Tensor, *, momentum: fl
     with torch.no_grad():
         order = rows.argsort(stable=True)
         ordered = rows[order]
-        first = torch.searchsorted(ordered, ordered)
-        occurrence = torch.arange(len(rows), device=rows.device) - first
-        for step in range(int(occurrence.max()) + 1):
-            at = occurrence == step
-            row = ordered[at]
-            mixed = momentum * memory[row] + (1 - momentum) * queries[order[at]].to(memory.dtype)
+        occurrence = torch.arange(len(rows)) - torch.searchsorted(ordered, ordered)
+        turns = occurrence.argsort(stable=True)  # every row's first query, then its second ...
+        sizes = occurrence.bincount().tolist()
+        plan = send(torch.stack([ordered[turns], order[turns]]), memory.device)
+        for row, query in (part.unbind() for part in plan.split(sizes, dim=1)):
+            mixed = momentum * memory[row] + (1 - momentum) * queries[query].to(memory.dtype)
             memory[row] = normalize(mixed, dim=1)

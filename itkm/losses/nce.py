@@ -18,7 +18,7 @@ def cluster_nce(queries: Tensor, memory: Tensor, labels: Tensor, *, temperature:
     Returns:
         a scalar; zero, with a graph, if no query has a label.
     """
-    kept = labels >= 0
-    if not kept.any():
+    if not len(memory):
         return queries.sum() * 0.0
-    return cross_entropy(queries[kept] @ memory.T / temperature, labels[kept])
+    total = cross_entropy(queries @ memory.T / temperature, labels, ignore_index=-1, reduction="sum")
+    return total / (labels >= 0).sum().clamp(min=1)

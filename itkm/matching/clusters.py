@@ -104,7 +104,7 @@ def match_clusters(similarity: Floats, *, pairs: Pairs = "progressive") -> tuple
             every cluster has a partner (PGM's two fixed rounds crash when one group has over twice the clusters of the
             other and match nothing when the first is smaller). `mutual` keeps only the pairs that are each other's
             most similar: fewer and more precise. [ours] `transport` keeps those that are each other's largest share of
-            `transport_plan`: as precise and more. [ours]
+            `transport_plan`: more, and hardly less precise. [ours]
 
     Returns:
         [A] the partner of each cluster of the first group and [B] of the second, -1 where there is none.

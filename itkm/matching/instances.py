@@ -103,14 +103,21 @@ def consistent_pairs(
     """
     row, column = pairs.tocoo().coords
     own = labels[0][row], labels[1][column]
-    wanted = [
-        np.append(partner, -1)[seen] for partner, seen in zip(partners, own, strict=True)
-    ]  # the last is outliers'
+    # Outliers, -1, find the -1 behind the last partner.
+    wanted = [np.append(partner, -1)[seen] for partner, seen in zip(partners, own, strict=True)]
     contradicted = [(want >= 0) & (seen >= 0) & (want != seen) for want, seen in zip(wanted, own[::-1], strict=True)]
     kept = ~(contradicted[0] | contradicted[1])
     left = csr_array((np.ones(kept.sum(), dtype=np.bool_), (row[kept], column[kept])), shape=pairs.shape)
     left.sort_indices()
     return left
+
+
+def padded_rows(pairs: csr_array) -> Integers:
+    """The columns of each row's pairs, in order, then -1: int64 [N, k], k the most that a row has; of bool [N, M]."""
+    counts = np.diff(pairs.indptr)
+    padded = np.full((len(counts), counts.max(initial=0)), -1, dtype=np.int64)
+    padded[np.arange(padded.shape[1]) < counts[:, None]] = pairs.indices
+    return padded
 
 
 def _within_text_neighbours(similarity: Tensor, texts_of: Tensor, sizes: Tensor, k: int) -> Tensor:

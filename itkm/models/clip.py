@@ -20,6 +20,7 @@ from itkm.models.text import TextEncoder
 from itkm.models.tokenizer import WordTokenizer
 from itkm.models.torchvision_schemas import ensure_torchvision
 from itkm.models.towers import (
+    PatchStem,
     ResNetTrunk,
     ScenarioTokens,
     TransformerTrunk,
@@ -185,7 +186,9 @@ def build_open_clip(settings: ModelSettings, source: Path | None) -> Clip:
                 "`model.width` or `model.height` in params.yaml."
             )
     else:
-        options["force_image_size"] = size
+        # Blocks of the same weights whose queries, keys and values go to the fused attention uncopied.
+        own = {"image_size": size, "block_type": "custom"}
+        options["vision_cfg"] = {**open_clip.get_model_config(name)["vision_cfg"], **own}
     model: Any = open_clip.create_model(name, **options) if source is None else _load_open_clip(name, source, options)
     if grid is not None:
         resize_attention_pool(model.visual.attnpool, grid)
@@ -233,7 +236,7 @@ def from_open_clip(model: Any, *, scenario_tokens: ScenarioTokens) -> Clip:
     stem: nn.Module
     trunk: Trunk
     if hasattr(visual, "class_embedding"):
-        stem, trunk = visual.conv1, TransformerTrunk(visual, scenario_tokens=scenario_tokens)
+        stem, trunk = PatchStem(visual.conv1), TransformerTrunk(visual, scenario_tokens=scenario_tokens)
     else:
         stem, trunk = split_resnet_stem(visual), ResNetTrunk(visual)
     tokenizer = SimpleTokenizer(context_length=model.text.context_length)

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from itkm.devices import send
 from itkm.models.towers import Trunk
 
 Branches = Literal["shared", "per-scenario", "single"]
@@ -61,8 +62,8 @@ class Encoder(nn.Module):
 
         Args:
             images: RGB in [0, 1], [B, 3, H, W].
-            scenario: number of each image's scenario, int64 [B].
-            group: 0 or 1, int64 [B].
+            scenario: number of each image's scenario, int64 [B] on the CPU.
+            group: 0 or 1, int64 [B] on the CPU.
             present: branches that run, even on no image; by default those of the images. Processes that share a batch
                 must all run the same, or they would wait for each other.
 
@@ -71,7 +72,7 @@ class Encoder(nn.Module):
             them normalised.
         """
         x = self._frontend((images - self.mean) / self.std, self._branch(scenario, group), present)
-        embedding = self.scenario_scale * self.scenario_embedding[scenario]
+        embedding = self.scenario_scale * self.scenario_embedding[send(scenario, images.device)]
         feature, projected = self.trunk(x, embedding.to(x.dtype))
         return self.neck(feature), projected
 
@@ -90,5 +91,8 @@ class Encoder(nn.Module):
         if len(present) == 1:
             return self.stems[present[0]](images)  # type: ignore[no-any-return]
         order = branch.argsort(stable=True)
-        maps = torch.cat([self.stems[number](images[branch == number]) for number in present])
-        return maps[order.argsort()]
+        sizes = [int((branch == number).sum()) for number in present]
+        parts = images[send(order, images.device)].split(sizes)
+        maps = torch.cat([self.stems[number](part) for number, part in zip(present, parts, strict=True)])
+        # Channels last while they are put in order: else the gradient comes back channels first, which is slow to use.
+        return maps.permute(0, 2, 3, 1)[send(order.argsort(), images.device)].permute(0, 3, 1, 2)

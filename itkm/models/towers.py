@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 ScenarioTokens = Literal["all", "class"]
 
@@ -28,10 +29,29 @@ class Trunk(nn.Module):
         raise NotImplementedError
 
 
+class PatchStem(nn.Module):
+    """The patch convolution of a CLIP vision transformer as one matrix product: several times as fast on a GPU."""
+
+    def __init__(self, convolution: Any) -> None:
+        super().__init__()
+        self.weight = convolution.weight
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Patches [B, C, h, w] of images [B, 3, H, W]; what is left over at the right and below is not seen."""
+        size = self.weight.shape[-1]
+        rows, columns = (length // size for length in images.shape[2:])
+        cut = images[:, :, : rows * size, : columns * size].unflatten(2, (rows, size)).unflatten(4, (columns, size))
+        patches = cut.permute(0, 2, 4, 1, 3, 5).flatten(3)
+        return nn.functional.linear(patches, self.weight.flatten(1)).permute(0, 3, 1, 2)
+
+
 class TransformerTrunk(Trunk):
     """A CLIP vision transformer after its patch convolution: z0 = [cls; E_g(x)] + E_pos + scenario embedding [paper].
 
     Which tokens receive the embedding is not public: `all` follows TransReID, `class` is the alternative [ours].
+
+    Attributes:
+        gradient_checkpointing: compute each block again in the backward pass instead of keeping what it computed.
     """
 
     def __init__(self, visual: Any, *, scenario_tokens: ScenarioTokens = "all") -> None:
@@ -41,6 +61,7 @@ class TransformerTrunk(Trunk):
         self.ln_pre, self.transformer, self.ln_post = visual.ln_pre, visual.transformer, visual.ln_post
         self.proj = visual.proj
         self.scenario_tokens = scenario_tokens
+        self.gradient_checkpointing = False
         self.stem_width = self.feature_dim = int(visual.class_embedding.shape[0])
         self.projected_dim = int(visual.proj.shape[1])
 
@@ -53,7 +74,10 @@ class TransformerTrunk(Trunk):
             tokens = tokens + embedding[:, None]
         else:
             tokens = torch.cat([tokens[:, :1] + embedding[:, None], tokens[:, 1:]], dim=1)
-        feature = self.ln_post(self.transformer(self.ln_pre(tokens))[:, 0])
+        tokens = self.ln_pre(tokens)
+        for block in self.transformer.resblocks:
+            tokens = checkpoint(block, tokens, use_reentrant=False) if self.gradient_checkpointing else block(tokens)
+        feature = self.ln_post(tokens[:, 0])
         return feature, feature @ self.proj
 
 

@@ -17,6 +17,7 @@ from itkm.config import Settings
 from itkm.data.evaluation import EvaluationImages, load_evaluation
 from itkm.data.groups import order_groups
 from itkm.data.training import TrainingImages
+from itkm.devices import send
 from itkm.evaluation.features import FeatureSet
 from itkm.evaluation.protocols import protocol_named
 from itkm.evaluation.ranking import score
@@ -87,9 +88,9 @@ def train_with_labels(encoder: Encoder, groups: list[Group], labels: list[Intege
     trainer = Trainer(encoder, options, device=resolve_device(settings.device))
     for epoch in range(options.epochs):
         features, _ = extract_groups(trainer.average.network, groups)
-        targets = [torch.from_numpy(own).to(trainer.device) for own in labels]
+        targets = [torch.from_numpy(own) for own in labels]
         memories = [
-            cluster_means(own.to(trainer.device), target) for own, target in zip(features, targets, strict=True)
+            cluster_means(own, target).to(trainer.device) for own, target in zip(features, targets, strict=True)
         ]
         steps, batches = trainer.batches(groups, labels, seed=(settings.seed, STAGE, epoch))
         trainer.train()
@@ -97,8 +98,9 @@ def train_with_labels(encoder: Encoder, groups: list[Group], labels: list[Intege
             queries, _ = trainer.encode(step)
             losses = []
             for query, group, target, part, memory in zip(queries, groups, targets, step.parts, memories, strict=True):
+                want = send(target[part], trainer.device)
                 for own in (memory, memories[group.other]):
-                    losses.append(cluster_nce(query, own, target[part], temperature=options.temperature))
+                    losses.append(cluster_nce(query, own, want, temperature=options.temperature))
             trainer.step(torch.stack(losses).sum(), epoch=epoch, step=number, steps=steps)
             for memory, target, part, query in zip(memories, targets, step.parts, queries, strict=True):
                 update_memory(memory, target[part], query.detach(), momentum=options.memory_momentum)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from itkm.config import HeterogeneousSettings, Settings
 from itkm.data.training import TrainingImages
+from itkm.devices import send
 from itkm.files import replacing, write_csv, write_npz
 from itkm.labelling.repairs import centre_per_camera
 from itkm.losses.image_text import text_guided
@@ -30,7 +31,7 @@ from itkm.losses.instance_nce import instance_nce
 from itkm.losses.memory import cluster_means, update_memory
 from itkm.losses.nce import cluster_nce
 from itkm.matching.clusters import cluster_similarity, match_clusters, whitened
-from itkm.matching.instances import consistent_pairs, match_instances, mutual_pairs
+from itkm.matching.instances import consistent_pairs, match_instances, mutual_pairs, padded_rows
 from itkm.matching.texts import cluster_texts, instance_texts
 from itkm.models.clip import load_clip
 from itkm.models.store import load_model, save_model
@@ -84,37 +85,30 @@ class Target:
     """What one group's images are trained towards during an epoch.
 
     Attributes:
-        labels: newest pseudo-labels int64 [N].
         memory: cluster memory [C, D] of the group.
-        partner: cluster of the other group that matches each own cluster, int64 [C], -1 = none (CHM).
         instances: instance memory [N, D] of the group's own images.
-        positives: instances of the other group that match each own instance, bool [N, M] (IHM).
-        texts, text_labels: unit texts [C', E] and the text of each image int64 [N], -1 = none.
+        texts: unit texts [C', E].
+        labels: newest pseudo-labels int64 [N], on the CPU as all that follow.
+        partner: cluster of the other group that matches each own cluster, int64 [C], -1 = none (CHM).
+        positives: instances of the other group that match each own instance, int64 [N, k], -1 = no more (IHM).
+        text_labels: the text of each image int64 [N], -1 = none.
         health: of the group's clusters and matches.
     """
 
-    labels: Tensor
     memory: Tensor
-    partner: Tensor
     instances: Tensor
-    positives: csr_array
     texts: Tensor
+    labels: Tensor
+    partner: Tensor
+    positives: Tensor
     text_labels: Tensor
     health: dict[str, float] = field(default_factory=dict)
 
-    def state(self) -> dict[str, Any]:
-        """Everything that `restored` needs."""
-        matrix = self.positives
-        parts = [torch.from_numpy(own) for own in (matrix.indptr, matrix.indices)]
-        return {**vars(self), "positives": [*parts, list(matrix.shape)]}
-
     @classmethod
     def restored(cls, state: dict[str, Any], *, device: torch.device) -> Target:
-        """The target whose state this is."""
-        starts, columns, shape = state["positives"]
-        matrix = (np.ones(len(columns), dtype=np.bool_), columns.numpy(), starts.numpy())
-        moved = {name: own.to(device) for name, own in state.items() if isinstance(own, Tensor)}
-        return cls(**{**state, **moved, "positives": csr_array(matrix, shape=tuple(shape))})
+        """The target whose `vars` these are."""
+        moved = {name: state[name].to(device) for name in ("memory", "instances", "texts")}
+        return cls(**{**state, **moved})
 
 
 @dataclass(eq=False)
@@ -133,11 +127,11 @@ class Round:
     @property
     def labels(self) -> list[Integers]:
         """The newest pseudo-labels of every group."""
-        return [target.labels.cpu().numpy() for target in self.targets]
+        return [target.labels.numpy() for target in self.targets]
 
     def state(self) -> dict[str, Any]:
         """Everything that `restored` needs."""
-        return {**vars(self), "targets": [target.state() for target in self.targets]}
+        return {**vars(self), "targets": [vars(target) for target in self.targets]}
 
     @classmethod
     def restored(cls, state: dict[str, Any], groups: list[Group], *, device: torch.device) -> Round:
@@ -228,12 +222,12 @@ def close_round(current: Round, record: Record, groups: list[Group]) -> None:
         {
             **current.losses,
             "cluster_pairs": int((target.partner >= 0).sum()),
-            "instance_pairs": target.positives.nnz,
+            "instance_pairs": int((target.positives >= 0).sum()),
             **target.health,
         }
         for target in current.targets
     ]
-    record.partners.append([target.partner.cpu().numpy() for target in current.targets])
+    record.partners.append([target.partner.numpy() for target in current.targets])
     record.add(groups, current.labels, values)
 
 
@@ -252,13 +246,13 @@ def prepare(trainer: Trainer, groups: list[Group], offline: list[OfflineTexts], 
         device = trainer.device
         targets.append(
             Target(
-                labels=torch.from_numpy(labels[place]).to(device),
                 memory=means[place].to(device),
-                partner=torch.from_numpy(own.partner).to(device),
                 instances=features[place].clone().to(device),
-                positives=own.positives,
                 texts=torch.from_numpy(texts).to(device),
-                text_labels=torch.from_numpy(text_labels).to(device),
+                labels=torch.from_numpy(labels[place]),
+                partner=torch.from_numpy(own.partner),
+                positives=torch.from_numpy(padded_rows(own.positives)),
+                text_labels=torch.from_numpy(text_labels),
                 health={"silhouette": silhouettes[place], **own.health},
             )
         )
@@ -366,26 +360,32 @@ def step_losses(
     scale: float,
 ) -> Tensor:
     """L_hom, L_chm, L_ihm and L_text, each summed over the groups: [4]."""
-    losses, consistent = [], follows_clusters(options)
+    losses, tau = [], options.temperature
     for query, seen, rows, group, target in zip(queries, projected, step.parts, groups, targets, strict=True):
-        other, label, tau = targets[group.other], target.labels[rows], options.temperature
-        positives = torch.from_numpy(target.positives[rows.cpu().numpy()].toarray()).to(query.device)
-        partner = target.partner[label]
-        # What CHM holds for the same person is no negative of IHM.
-        matched = (other.labels == partner[:, None]) & (partner >= 0)[:, None] if consistent else None
+        other, label = targets[group.other], target.labels[rows]
+        wanted = torch.stack([label, target.partner[label], target.text_labels[rows]])
+        own, partner, text = send(wanted, query.device).unbind()
+        positives = as_mask(send(target.positives[rows], query.device), len(other.labels))
+        matched = None
+        if follows_clusters(options):  # what CHM holds for the same person is no negative of IHM
+            matched = (send(other.labels, query.device) == partner[:, None]) & (partner >= 0)[:, None]
         losses.append(
             torch.stack(
                 [
-                    cluster_nce(query, target.memory, label, temperature=tau),
+                    cluster_nce(query, target.memory, own, temperature=tau),
                     cluster_nce(query, other.memory, partner, temperature=tau),
                     instance_nce(query, other.instances, positives, temperature=tau, left_out=matched),
-                    text_guided(
-                        seen, target.texts, target.text_labels[rows], scale=scale, smoothing=options.label_smoothing
-                    ),
+                    text_guided(seen, target.texts, text, scale=scale, smoothing=options.label_smoothing),
                 ]
             )
         )
     return torch.stack(losses).sum(0)
+
+
+def as_mask(places: Tensor, count: int) -> Tensor:
+    """bool [B, count], true at the places int64 [B, k]; -1 is none."""
+    mask = torch.zeros(len(places), count + 1, dtype=torch.bool, device=places.device)
+    return mask.scatter_(1, places.where(places >= 0, count), True)[:, :count]
 
 
 def update_memories(queries: list[Tensor], step: Step, targets: list[Target], options: HeterogeneousSettings) -> None:
@@ -405,8 +405,9 @@ def save_matches(
         count = sum(len(half.rows) for half in halves)
         labels, group = np.full(count, -1, dtype=np.int64), np.empty(count, dtype=np.int64)
         for half, target in zip(halves, (first, second), strict=True):
-            labels[half.rows], group[half.rows] = target.labels.cpu().numpy(), half.group
-        row, column = first.positives.nonzero()
+            labels[half.rows], group[half.rows] = target.labels.numpy(), half.group
+        row, place = (first.positives >= 0).nonzero(as_tuple=True)
+        column = first.positives[row, place]
         score = (first.instances.cpu()[row] * second.instances.cpu()[column]).sum(1).numpy()
         write_npz(
             layout.heterogeneous / f"{training.scenario}.npz",
@@ -414,8 +415,8 @@ def save_matches(
                 "labels": labels,
                 "group": group,
                 "path": training.paths,
-                "partner_0": first.partner.cpu().numpy(),
-                "partner_1": second.partner.cpu().numpy(),
+                "partner_0": first.partner.numpy(),
+                "partner_1": second.partner.numpy(),
                 "pairs": np.stack([halves[0].rows[row], halves[1].rows[column]], axis=1),
                 "pair_score": score,
                 "epoch_labels": record.epoch_labels(groups, number),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from itkm.config import Settings
 from itkm.data.training import TrainingImages
+from itkm.devices import send
 from itkm.files import write_csv, write_npz
 from itkm.losses.memory import cluster_means, update_memory
 from itkm.losses.nce import cluster_nce
@@ -139,14 +140,14 @@ def train_steps(trainer: Trainer, groups: list[Group], current: Round, settings:
     options = settings.homogeneous
     seed = (settings.seed, STAGE, epoch)
     steps, batches = trainer.batches(groups, current.labels, seed=seed, done=current.steps)
-    targets = [torch.from_numpy(own).to(trainer.device) for own in current.labels]
+    targets = [torch.from_numpy(own) for own in current.labels]
     trainer.train()
     for step in progress(batches, total=steps - current.steps, title=f"homogeneous {epoch + 1}"):
         queries, _ = trainer.encode(step)
         wanted = [target[part] for target, part in zip(targets, step.parts, strict=True)]
         loss = torch.stack(
             [
-                cluster_nce(query, memory, want, temperature=options.temperature)
+                cluster_nce(query, memory, send(want, trainer.device), temperature=options.temperature)
                 for query, memory, want in zip(queries, current.memories, wanted, strict=True)
             ]
         ).sum()

@@ -23,9 +23,9 @@ def shift(images: Tensor, generator: torch.Generator, *, share: float = 0.06) ->
     _, _, height, width = images.shape
     border = max(1, round(share * height))
     padded = pad(images, (border, border, border, border), mode="replicate")
-    top, left = torch.randint(0, 2 * border + 1, (2, len(images)), generator=generator).tolist()
-    crops = [image[:, y : y + height, x : x + width] for image, y, x in zip(padded, top, left, strict=True)]
-    return torch.stack(crops)
+    top, left = torch.randint(0, 2 * border + 1, (2, len(images)), generator=generator).to(images.device)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    return windows[torch.arange(len(images), device=images.device), :, top, left]
 
 
 def erase(images: Tensor, generator: torch.Generator, *, probability: float = 0.5) -> Tensor:
@@ -37,10 +37,10 @@ def erase(images: Tensor, generator: torch.Generator, *, probability: float = 0.
     y = torch.rand(count, generator=generator) * (height - tall)
     x = torch.rand(count, generator=generator) * (width - wide)
     rows, columns = torch.arange(height)[None], torch.arange(width)[None]
-    inside_y = (rows >= y[:, None]) & (rows < (y + tall)[:, None])
-    inside_x = (columns >= x[:, None]) & (columns < (x + wide)[:, None])
     hit = torch.rand(count, generator=generator) < probability
-    mask = (inside_y[:, :, None] & inside_x[:, None, :] & hit[:, None, None])[:, None].to(images.device)
+    inside_y = (rows >= y[:, None]) & (rows < (y + tall)[:, None]) & hit[:, None]
+    inside_x = (columns >= x[:, None]) & (columns < (x + wide)[:, None])
+    mask = inside_y.to(images.device)[:, None, :, None] & inside_x.to(images.device)[:, None, None, :]
     return torch.where(mask, images.mean((2, 3), keepdim=True), images)
 
 

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from itkm.data.training import TrainingImages
+from itkm.training.ahead import ahead
 from itkm.training.augment import augment, lower_resolution, mix_channels
 from itkm.training.batches import epoch_steps, identity_batches
 from itkm.training.extraction import to_pixels
+from itkm.training.runtime import numpy_generator, torch_generator
 
 Integers = NDArray[np.int64]
 Augmentation = Literal["channels", "resolution"]
@@ -86,8 +88,9 @@ class Step:
 
     Attributes:
         pixels: augmented RGB in [0, 1], [B, 3, H, W].
-        scenario, group: int64 [B].
-        parts: for each group its images' places in the group, int64 [B_g]; their rows in the batch follow each other.
+        scenario, group: int64 [B] on the CPU.
+        parts: for each group its images' places in the group, int64 [B_g] on the CPU; their rows in the batch follow
+            each other.
     """
 
     pixels: Tensor
@@ -108,22 +111,21 @@ def joint_batches(
     instances: int,
     augmentation: Mapping[str, Augmentation],
     device: torch.device,
-    rng: np.random.Generator,
-    generator: torch.Generator,
+    seed: tuple[int, ...],
     done: int = 0,
 ) -> tuple[int, Iterator[Step]]:
-    """The number of steps of an epoch and its steps: P x K images of every group in each [paper].
+    """The number of steps of an epoch and its steps after the first `done`: P x K images of every group [paper].
 
-    `rng` draws all batches at once, `generator` augments them one by one: to go on after `done` steps it must be in the
-    state that it had then.
+    `seed` alone says what is drawn, and with a step's number how that is augmented.
     """
+    rng = numpy_generator(*seed)
     steps = epoch_steps([int((own >= 0).sum()) for own in labels], batch=identities * instances)
     batches = [
         identity_batches(own, identities=identities, instances=instances, steps=steps, rng=rng) for own in labels
     ]
     extra = [augmentation.get(group.name.split("/")[0]) for group in groups]
 
-    def images(group: Group, rows: Integers, kind: Augmentation | None) -> Tensor:
+    def images(group: Group, rows: Integers, kind: Augmentation | None, generator: torch.Generator) -> Tensor:
         pixels = to_pixels(group.images[rows], device)
         if not len(rows):  # a group without clusters sits the epoch out
             return pixels
@@ -132,13 +134,12 @@ def joint_batches(
 
     def iterate() -> Iterator[Step]:
         for step in range(done, steps):
-            parts = [batch[step] for batch in batches]
-            pixels = [images(*arguments) for arguments in zip(groups, parts, extra, strict=True)]
+            parts, generator = [batch[step] for batch in batches], torch_generator(*seed, step)
+            pixels = [images(*arguments, generator) for arguments in zip(groups, parts, extra, strict=True)]
             sizes = torch.tensor([len(part) for part in parts])
             scenario = torch.tensor([group.scenario for group in groups]).repeat_interleave(sizes)
             number = torch.tensor([group.group for group in groups]).repeat_interleave(sizes)
             stacked = torch.cat(pixels).contiguous(memory_format=torch.channels_last)
-            places = [torch.from_numpy(part).to(device) for part in parts]
-            yield Step(stacked, scenario.to(device), number.to(device), places)
+            yield Step(stacked, scenario, number, [torch.from_numpy(part) for part in parts])
 
-    return steps, iterate()
+    return steps, ahead(iterate(), device)

@@ -17,7 +17,7 @@ from itkm.models.towers import TransformerTrunk, Trunk
 from itkm.training.distributed import alone, gather, joint_statistics, share, sum_gradients
 from itkm.training.groups import Group, Integers, Step, joint_batches
 from itkm.training.optimisation import MovingAverage, learning_rate
-from itkm.training.runtime import mixed_precision, numpy_generator, torch_generator
+from itkm.training.runtime import mixed_precision
 
 CLIP_NORM = 5.0  # guards the first steps, when the memories are far from the features
 
@@ -31,24 +31,21 @@ class Trainer:
         self.encoder = encoder.to(device)
         self.average = MovingAverage(self.encoder, decay=settings.averaging)
         for network in (self.encoder, self.average.network):
-            _prepare_blocks(network.trunk, settings)
+            _prepare_trunk(network.trunk, settings)
         self.settings = settings
         self.device = device
         self._parameters = [p for p in self.encoder.parameters() if p.requires_grad]
         self._optimiser = torch.optim.Adam(
-            self._parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+            self._parameters,
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=device.type == "cuda",
         )
-        self._augmentation = torch.Generator()
 
     def batches(
         self, groups: Sequence[Group], labels: Sequence[Integers], *, seed: tuple[int, ...], done: int = 0
     ) -> tuple[int, Iterator[Step]]:
-        """The number of steps of an epoch and its joint batches, drawn and augmented from `seed` alone.
-
-        After `restore` the first `done` batches are left out, and augmentation goes on where it was.
-        """
-        if not done:
-            self._augmentation = torch_generator(*seed)
+        """The number of steps of an epoch and its joint batches after the first `done`, from `seed` alone."""
         return joint_batches(
             groups,
             labels,
@@ -56,8 +53,7 @@ class Trainer:
             instances=self.settings.instances,
             augmentation=self.settings.augmentation,
             device=self.device,
-            rng=numpy_generator(*seed),
-            generator=self._augmentation,
+            seed=seed,
             done=done,
         )
 
@@ -99,7 +95,6 @@ class Trainer:
             "encoder": self.encoder.state_dict(),
             "average": self.average.network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
-            "augmentation": self._augmentation.get_state(),
             "random": self._random_states(),
         }
 
@@ -115,7 +110,6 @@ class Trainer:
         for parameter, own in self._optimiser.state.items():
             if own["exp_avg"].shape != parameter.shape:
                 raise ValueError(f"a moment has shape {list(own['exp_avg'].shape)}, its weight {list(parameter.shape)}")
-        self._augmentation.set_state(state["augmentation"])
         cpu, *devices = state["random"]
         torch.set_rng_state(cpu)
         for own in devices:
@@ -127,8 +121,11 @@ class Trainer:
         return [torch.get_rng_state(), *devices]
 
 
-def _prepare_blocks(trunk: Trunk, settings: BatchSettings) -> None:
-    """Turns gradient checkpointing and compilation on, block by block: equal blocks are compiled once."""
+def _prepare_trunk(trunk: Trunk, settings: BatchSettings) -> None:
+    """Turns gradient checkpointing and compilation on.
+
+    The trunk is compiled as a whole: by blocks it takes a third of the time, but then a GPU waits for each of them.
+    """
     if not (settings.gradient_checkpointing or settings.compile):
         return
     if not isinstance(trunk, TransformerTrunk):
@@ -136,6 +133,6 @@ def _prepare_blocks(trunk: Trunk, settings: BatchSettings) -> None:
             "gradient_checkpointing and compile work on a transformer's blocks, and the tower of model.name has none. "
             "Set both to false in params.yaml, or choose a vit."
         )
-    trunk.transformer.grad_checkpointing = settings.gradient_checkpointing
-    for block in trunk.transformer.resblocks if settings.compile else []:
-        block.compile()
+    trunk.gradient_checkpointing = settings.gradient_checkpointing
+    if settings.compile:
+        trunk.compile()

@@ -147,13 +147,8 @@ def test_step_losses_take_each_memory_from_the_right_group() -> None:
     options = make_settings_of_losses()
 
     def target(memory: Tensor, partner: list[int], labels: list[int]) -> Target:
-        from scipy.sparse import csr_array
-
-        positives = csr_array(np.eye(2, dtype=bool))
-        return Target(
-            *(torch.tensor(labels), memory, torch.tensor(partner), memory.clone(), positives),
-            *(memory, torch.tensor(labels)),
-        )
+        own = torch.tensor(labels)
+        return Target(memory, memory.clone(), memory, own, torch.tensor(partner), torch.arange(2)[:, None], own)
 
     targets = [target(eye, [1, 0], [0, 1]), target(flipped, [1, 0], [0, 1])]
     groups = [

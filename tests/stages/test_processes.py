@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import shutil
@@ -14,74 +13,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from torch import Tensor
 
 from itkm.errors import InputError
 from itkm.stages import heterogeneous, homogeneous
 from itkm.stages.layout import Layout
-from itkm.training import extraction, groups
-from itkm.training.extraction import to_pixels
-from itkm.training.trainer import Trainer
 from together import run_joined
 from toy import make_settings
+from watched import watch
 
 pytestmark = pytest.mark.slow  # each test starts processes that train together
 
 SOURCE = Path(__file__).parents[2]
-
-
-def digest(value: Any) -> str:
-    """A hash of every bit of the tensors in nested dicts and lists."""
-    total = hashlib.sha256()
-    values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for own in values:
-        total.update(digest(own).encode())
-    if isinstance(value, Tensor):
-        total.update(value.numpy().tobytes())
-    return total.hexdigest()
-
-
-def in_double_precision(patch: pytest.MonkeyPatch, stage: ModuleType) -> None:
-    """A random network amplifies rounding; what is left in double precision is a difference of the method."""
-    source = "build_encoder" if stage is homogeneous else "load_model"
-    make = getattr(stage, source)
-
-    def doubled(*arguments: Any) -> Any:
-        encoder, *others = make(*arguments)
-        return encoder.double(), *others
-
-    patch.setattr(stage, source, doubled)
-    for module in (groups, extraction):
-        patch.setattr(module, "to_pixels", lambda images, device: to_pixels(images, device).double())
-
-
-def watch(stage: ModuleType, layout: Layout) -> tuple[list[float], list[str]]:
-    """Runs a stage in this process; the loss of every step, and hashes of labels, memories and network after it."""
-    losses: list[float] = []
-    states: list[str] = []
-    steps, step = stage.train_steps, Trainer.step
-
-    def watched(trainer: Trainer, groups: Any, current: Any, *rest: Any, **named: Any) -> Iterator[int]:
-        for number in steps(trainer, groups, current, *rest, **named):
-            state = trainer.state()
-            states.append(digest({"round": current.state(), "encoder": state["encoder"], "average": state["average"]}))
-            yield number
-
-    def noted(self: Trainer, loss: Tensor, **named: Any) -> None:
-        losses.append(loss.item())
-        step(self, loss, **named)
-
-    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(layout.root):
-        in_double_precision(patch, stage)
-        patch.setattr(stage, "train_steps", watched)
-        patch.setattr(Trainer, "step", noted)
-        stage.run(make_settings(layout.root), layout)
-    return losses, states
 
 
 @pytest.mark.parametrize(("stage", "output"), [(homogeneous, "homogeneous"), (heterogeneous, "model")])

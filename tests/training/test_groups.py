@@ -32,8 +32,7 @@ def run(
         instances=2,
         augmentation=augmentation or {},
         device=CPU,
-        rng=np.random.default_rng(seed),
-        generator=torch.Generator().manual_seed(seed),
+        seed=(seed,),
     )
     found = list(batches)
     assert len(found) == steps
