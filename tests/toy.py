@@ -57,7 +57,7 @@ def _open_clip(kind: str) -> Any:
 
     torch.manual_seed(0)
     if kind == "vit":
-        vision = CLIPVisionCfg(layers=2, width=64, patch_size=16, image_size=TOWER_SIZE)
+        vision = CLIPVisionCfg(layers=2, width=64, patch_size=16, image_size=TOWER_SIZE, block_type="custom")
     else:
         vision = CLIPVisionCfg(layers=(1, 1, 1, 1), width=16, image_size=64)
     text = CLIPTextCfg(context_length=77, vocab_size=49408, width=16, heads=2, layers=2)

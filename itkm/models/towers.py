@@ -8,6 +8,7 @@ into CLIP's text space.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -75,10 +76,17 @@ class TransformerTrunk(Trunk):
         else:
             tokens = torch.cat([tokens[:, :1] + embedding[:, None], tokens[:, 1:]], dim=1)
         tokens = self.ln_pre(tokens)
-        for block in self.transformer.resblocks:
+        *blocks, last = self.transformer.resblocks
+        for block in (*blocks, partial(_class_token, last)):
             tokens = checkpoint(block, tokens, use_reentrant=False) if self.gradient_checkpointing else block(tokens)
-        feature = self.ln_post(tokens[:, 0])
+        feature = self.ln_post(tokens)
         return feature, feature @ self.proj
+
+
+def _class_token(block: Any, tokens: Tensor) -> Tensor:
+    """What an open_clip block makes of the class token [B, C], without what the last block makes of the others."""
+    first = (tokens + block.ls_1(block.ln_attn(block.attn(block.ln_1(tokens)))))[:, 0]
+    return first + block.ls_2(block.mlp(block.ln_2(first)))  # type: ignore[no-any-return]
 
 
 class ResNetTrunk(Trunk):

@@ -19,7 +19,7 @@ def ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
     if device.type != "cuda":
         yield from batches
         return
-    source, stream = iter(batches), torch.cuda.Stream(device)
+    source, stream, current = iter(batches), torch.cuda.Stream(device), torch.cuda.current_stream(device)
 
     def make() -> tuple[Batch, torch.cuda.Event] | None:
         with torch.cuda.stream(stream):
@@ -28,11 +28,14 @@ def ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
         return None
 
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(make)
+        coming, before = thread.submit(make), None
         while made := coming.result():
             batch, ready = made
-            torch.cuda.current_stream(device).wait_event(ready)
+            current.wait_event(ready)
             coming = thread.submit(make)
             yield batch
-            # What comes next may take this batch's memory: not before the device is done with it.
-            stream.wait_stream(torch.cuda.current_stream(device))
+            # What is made next may take the memory of the batch before, which is therefore kept until the device is
+            # done with it. To wait for this batch would hold up the next one, which is being made.
+            if before:
+                stream.wait_event(before[1])
+            before = batch, current.record_event()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -19,8 +19,7 @@ from itkm.training.runtime import mixed_precision
 
 def to_pixels(images: NDArray[np.uint8], device: torch.device) -> Tensor:
     """uint8 images [B, 3, H, W] as floats in [0, 1] on the device, channels last: convolutions prefer it."""
-    pixels = torch.from_numpy(images).to(device).float().div_(255)
-    return pixels.contiguous(memory_format=torch.channels_last)
+    return torch.from_numpy(images).to(device).contiguous(memory_format=torch.channels_last).div(255)
 
 
 @torch.no_grad()
@@ -31,34 +30,47 @@ def extract(
 
     Several processes share the images and all get all features.
     """
-    device = encoder.scenario_embedding.device
     count, places = len(images), own_places(len(images))
     images, group = images[places], group[places]
-    features = torch.empty(len(images), encoder.trunk.feature_dim, device=device)
-    projected = torch.empty(len(images), encoder.trunk.projected_dim, device=device)
-    encoder.eval()
-    for rows, pixels in pixel_batches(images, batch, device):
+
+    def encode(rows: slice, pixels: Tensor) -> tuple[Tensor, Tensor]:
         groups = torch.from_numpy(group[rows])
-        with mixed_precision(device):
-            outputs = encoder(pixels, torch.full_like(groups, scenario), groups)
-        features[rows], projected[rows] = (normalize(output.float(), dim=1) for output in outputs)
-    return gather(features.cpu(), count), gather(projected.cpu(), count)
+        features: tuple[Tensor, Tensor] = encoder(pixels, torch.full_like(groups, scenario), groups)
+        return features
 
-
-def pixel_batches(images: NDArray[np.uint8], size: int, device: torch.device) -> Iterator[tuple[slice, Tensor]]:
-    """Where each batch of `size` images [N, 3, H, W] stands among them, and its pixels on the device."""
-    parts = (slice(start, start + size) for start in range(0, len(images), size))
-    return ahead(((rows, to_pixels(images[rows], device)) for rows in parts), device)
+    encoder.eval()
+    widths = (encoder.trunk.feature_dim, encoder.trunk.projected_dim)
+    features, projected = _in_batches(encode, images, batch, encoder.scenario_embedding.device, widths)
+    return gather(features, count), gather(projected, count)
 
 
 @torch.no_grad()
 def extract_frozen(clip: Clip, images: NDArray[np.uint8], *, batch: int = 256) -> Tensor:
     """Unit projections [N, E] of images by the frozen CLIP, without ITKM's additions."""
-    device = clip.logit_scale.device
-    projected = torch.empty(len(images), clip.trunk.projected_dim, device=device)
     clip.eval()
-    for rows, pixels in pixel_batches(images, batch, device):
+    widths = (clip.trunk.projected_dim,)
+    (projected,) = _in_batches(
+        lambda _, pixels: clip.encode_image(pixels)[1:], images, batch, clip.logit_scale.device, widths
+    )
+    return projected
+
+
+def _in_batches(
+    encode: Callable[[slice, Tensor], tuple[Tensor, ...]],
+    images: NDArray[np.uint8],
+    size: int,
+    device: torch.device,
+    widths: tuple[int, ...],
+) -> list[Tensor]:
+    """Unit rows [N, width] of each output of `encode` for batches of images, in memory that a GPU writes by itself."""
+    pinned = device.type == "cuda"
+    results = [torch.empty(len(images), width, pin_memory=pinned) for width in widths]
+    parts = (slice(start, start + size) for start in range(0, len(images), size))
+    for rows, pixels in ahead(((rows, to_pixels(images[rows], device)) for rows in parts), device):
         with mixed_precision(device):
-            output = clip.encode_image(pixels)[1]
-        projected[rows] = normalize(output.float(), dim=1)
-    return projected.cpu()
+            outputs = encode(rows, pixels)
+        for result, output in zip(results, outputs, strict=True):
+            result[rows].copy_(normalize(output.float(), dim=1), non_blocking=True)
+    if pinned:
+        torch.cuda.synchronize(device)
+    return results
