@@ -26,7 +26,7 @@ from itkm.training.distributed import is_first
 
 ROOT = Path(".itkm/checkpoints")
 KEPT = 7 * 24 * 3600  # seconds that the state of an interrupted run with other settings or data is kept
-FORMAT = 2  # of what a state holds; one of another format is not resumed
+FORMAT = 3  # of what a state holds; one of another format is not resumed
 # A save stops training while it lasts: 0.1 s for the demo, seconds for a ViT-B, whose state has 1 GB. So the pause that
 # follows one grows with what it cost, and training is never slowed by more than the share.
 PAUSE = 10.0  # seconds at least between two saves
