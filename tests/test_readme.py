@@ -39,6 +39,7 @@ LEFT_OUT = {
     "make lint": "is about the code: .ci/run calls it",
     "make bench": "measures for minutes: its parts have tests of their own",
     "python benchmarks/feeds.py 50000": "measures for minutes",
+    "python benchmarks/throughput.py": "measures for minutes",
     "pip install -e '.[pretrain]'": "needs a package index",
     "itkm pretrain": "trains for minutes: tests/pretrain/test_align.py does on few renderings",
     "itkm pretrain --check": "is about the shipped weights: tests/pretrain/test_gate.py asks them",
