@@ -14,6 +14,8 @@ import httpx
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
+from itkm.errors import without_password
+
 MODELS = {"zero_shot": "zero-shot", "homogeneous": "Stage I", "heterogeneous": "Stage III"}
 SCORES = ("rank1", "mAP", "mINP")
 OFFENDERS = 3  # files named for a check
@@ -32,7 +34,7 @@ def results(metrics: Mapping[str, Any]) -> str:
     rows = []
     for scenario, scored in [*metrics.get("scenarios", {}).items(), ("average", metrics.get("average", {}))]:
         for key, name in MODELS.items():
-            values = scored.get(key, {})
+            values = scored.get(key) or {}  # null where nobody is labelled
             rows.append([scenario, name, *(_percent(values.get(score)) for score in SCORES)])
     return f"## Results\n\n{_table(['scenario', 'model', 'rank-1', 'mAP', 'mINP'], rows)}\n\nIn percent."
 
@@ -115,7 +117,7 @@ def _percent(value: float | None) -> str:
 
 def _version(version: str) -> str:
     """A version, with a link to its page where MLflow is served."""
-    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    address = without_password(os.environ.get("MLFLOW_TRACKING_URI", ""))
     return f"[{version}]({address}/#/models/itkm/versions/{version})" if address.startswith("http") else version
 
 

@@ -32,6 +32,12 @@ TRANSIENT = re.compile(
 )
 RUNS = Path(".itkm", "runs")  # clones of a project, in its folder: see workspace.py
 LATER = 1  # exit code of `itkm model` where no server answers, or a data base is locked
+# Commits of a flow have an author wherever it runs, and ask nobody for a passphrase.
+GIT = {
+    **{f"GIT_{who}_NAME": "ITKM flows" for who in ("AUTHOR", "COMMITTER")},
+    **{f"GIT_{who}_EMAIL": "flows@localhost" for who in ("AUTHOR", "COMMITTER")},
+    **{"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "commit.gpgsign", "GIT_CONFIG_VALUE_0": "false"},
+}
 TOLD = 20  # last lines of a failed command that its error repeats
 
 _running: set[subprocess.Popen[str]] = set()
@@ -126,11 +132,11 @@ def git(*arguments: str, cwd: Path) -> str:
     """Runs git and returns what it printed.
 
     Raises:
-        CommandError: git failed; the message is its own.
+        CommandError: git failed; the message is its own, without the arguments, as an address may hold a password.
     """
-    done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True)
+    done = subprocess.run(["git", *arguments], cwd=cwd, env={**GIT, **os.environ}, capture_output=True, text=True)
     if done.returncode:
-        command = f"git {' '.join(arguments)} in {cwd}"
+        command = f"git {arguments[0]} in {cwd}"
         raise CommandError(f"{command}: {done.stderr.strip()}", code=done.returncode, transient=False)
     return done.stdout.strip()
 
@@ -193,6 +199,7 @@ def _environment(cwd: Path) -> dict[str, str]:
     place = cwd.resolve()
     project = place.parents[2] if place.match(f"{RUNS}/*") else place
     return {
+        **GIT,
         "MLFLOW_TRACKING_URI": f"sqlite:///{project / 'mlflow.db'}",
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),

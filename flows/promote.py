@@ -45,7 +45,8 @@ def promote(version: str | None = None, root: Path = Path()) -> State[dict[str, 
 @flow(name="rollback", log_prints=True, **process.PLAIN)
 def rollback(root: Path = Path()) -> dict[str, Any]:
     """Makes the previous champion the champion again."""
-    decision = decide(["rollback"], root.resolve())
+    once = decide.with_options(retries=0)  # a second one would go a step further back
+    decision = once(["rollback"], root.resolve())
     publish_rollback(decision)
     _tell("rolled-back", decision)
     return decision

@@ -19,7 +19,6 @@ from itkm.errors import InputError
 from itkm.files import require_space
 
 LINKS = "reflink,hardlink,symlink,copy"  # a clone's data take no space, where the disk can link
-AUTHOR = ("-c", "user.name=ITKM flows", "-c", "user.email=flows@localhost")
 BASE = "refs/itkm/base"  # the commit from which a clone was made
 DAY = 86400  # seconds
 
@@ -75,7 +74,7 @@ def commit(folder: Path, message: str) -> None:
     _sort_lock(folder)
     git("add", "--all", cwd=folder)
     if git("status", "--porcelain", cwd=folder):
-        git(*AUTHOR, "commit", "--quiet", "--no-verify", "--message", message, cwd=folder)
+        git("commit", "--quiet", "--no-verify", "--message", message, cwd=folder)
 
 
 def published(folder: Path, project: Path) -> str | None:
@@ -96,9 +95,11 @@ def push(folder: Path, project: Path) -> str:
 def upstream(project: Path) -> str:
     """Where a project's branches are pushed: its `origin`, or itself where it has none."""
     try:
-        return git("remote", "get-url", "origin", cwd=project)
+        address = git("remote", "get-url", "origin", cwd=project)
     except CommandError:
         return str(project)
+    place = project / address  # a relative one counts from the project, not from a clone
+    return str(place.resolve()) if place.exists() else address
 
 
 def _sort_lock(folder: Path) -> None:

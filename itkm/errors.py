@@ -1,6 +1,8 @@
-"""The two ways in which the command `itkm` fails, and what each means for its exit code."""
+"""The two ways in which the command `itkm` fails, what each means for its exit code, and what no message shows."""
 
 from __future__ import annotations
+
+import re
 
 
 class ItkmError(Exception):
@@ -16,3 +18,8 @@ class InputError(ItkmError):
     """
 
     exit_code = 2
+
+
+def without_password(address: str) -> str:
+    """An address as it may be shown."""
+    return re.sub(r"//[^/@]*@", "//", address)

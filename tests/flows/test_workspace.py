@@ -13,6 +13,7 @@ from prefect.logging import disable_run_logger
 from toyflow import Toy
 
 from flows.locks import alone
+from flows.process import CommandError
 from flows.workspace import commit, published, push, remove_stale, workspace
 from itkm.errors import InputError
 
@@ -94,3 +95,29 @@ def test_only_old_clones_that_nobody_uses_are_removed(tmp_path: Path) -> None:
 def test_a_project_without_a_commit_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Commit the project first"), workspace(tmp_path, "one", free=0, days=1):
         pass
+
+
+def test_a_relative_origin_counts_from_the_project(toy: Toy) -> None:
+    toy.git("clone", "--quiet", "--bare", str(toy.folder), "../upstream.git")
+    toy.git("remote", "add", "origin", "../upstream.git")
+    with workspace(toy.folder, "one", free=0, days=1) as folder:
+        branch = push(folder, toy.folder)
+    assert "retrain/one" == branch == toy.git("ls-remote", "--heads", "origin").rpartition("refs/heads/")[2]
+
+
+def test_a_commit_asks_for_no_identity_and_no_passphrase(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["[commit]", "gpgsign = true", "[gpg]", "program = false", "[user]", "useConfigOnly = true"]
+    (toy.folder.parent / "gitconfig").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(toy.folder.parent / "gitconfig"))
+    with workspace(toy.folder, "one", free=0, days=1) as folder:
+        (folder / "dvc.lock").write_text("stages: {}\n", encoding="utf-8")
+        commit(folder, "something new")
+        assert toy.say("git", "log", "-1", "--format=%an %s", folder=folder) == "ITKM flows something new"
+
+
+def test_no_message_repeats_a_password(toy: Toy) -> None:
+    toy.git("remote", "add", "origin", "http://somebody:secret@127.0.0.1:9/up.git")
+    with workspace(toy.folder, "one", free=0, days=1) as folder, pytest.raises(CommandError) as caught:
+        push(folder, toy.folder)
+    assert "git push" in str(caught.value)
+    assert "secret" not in str(caught.value)
