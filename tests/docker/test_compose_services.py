@@ -338,7 +338,10 @@ def reports(machine: Machine) -> Iterator[str]:
 
 
 SERVED = ("reports/report.html", "feeds/c1/report.html", "feeds/c1/data-docs/index.html", "feeds/c1/validation.json")
-KEPT = ("data/vi/c1.tar", "feeds/c1/images/1.jpg", "feeds/c1/quarantine/2.jpg", ".git/config", "params.yaml")
+KEPT = (
+    *("data/vi/c1.tar", "feeds/c1/images/1.jpg", "feeds/c1/quarantine/2.jpg", ".git/config", "params.yaml"),
+    *("feeds/c1/images/data-docs/3.jpg", "feeds/c1/quarantine/report.html", "feeds/c1/claimed/reports/4.html"),
+)
 
 
 def test_reports_are_for_those_who_know_the_password(reports: str, machine: Machine) -> None:
