@@ -74,7 +74,7 @@ def load_evaluation(
         source=names_of(rows),
         scenario=scenario,
         group=codes(rows["group"], group_names),
-        camera=camera_numbers(everything["camera"])[chosen],
+        camera=camera_numbers(everything)[chosen],
         images=load_images(rows, data, height=height, width=width, workers=workers),
         person=rows["person"].to_numpy(dtype=np.int64),
         clothes=rows["clothes"].to_numpy(dtype=np.int64),
@@ -84,18 +84,23 @@ def load_evaluation(
     )
 
 
-def camera_numbers(names: pd.Series[str]) -> npt.NDArray[np.int64]:
+def camera_numbers(table: pd.DataFrame) -> npt.NDArray[np.int64]:
     """The number by which a protocol knows each image's camera, int64 [N].
 
-    The digits that end a camera's name, where all names of the table end in digits and these are distinct (`c1`,
-    `cam06`); else the place of the name in the sorted list, from 1 (`A`, `B`, `C`).
+    The digits that end a camera's name, where those of all cameras that are scored end in digits and these are distinct
+    (`c1`, `cam06`); else the place of the name in their sorted list, from 1 (`A`, `B`, `C`). Cameras that only training
+    sees come after them: a new one changes no score.
 
     Args:
-        names: the column `camera` of a whole table.
+        table: the columns `camera` and `split` of a whole table.
     """
-    distinct = sorted(names.unique())
-    endings = [re.search(r"[0-9]+$", name) for name in distinct]
+    names = sorted(table["camera"].unique())
+    scored = sorted(table.loc[table["split"] != "train", "camera"].unique()) or names
+    endings = [re.search(r"[0-9]+$", name) for name in scored]
     numbers = [int(ending[0]) for ending in endings if ending is not None]
-    if len(set(numbers)) != len(distinct) or max(numbers, default=0) > np.iinfo(np.int64).max:
-        numbers = list(range(1, len(distinct) + 1))
-    return np.array(numbers, dtype=np.int64)[codes(names, tuple(distinct))]
+    if len(set(numbers)) != len(scored) or max(numbers, default=0) > np.iinfo(np.int64).max - len(names):
+        numbers = list(range(1, len(scored) + 1))
+    others = [name for name in names if name not in scored]
+    behind = range(max(numbers, default=0) + 1, np.iinfo(np.int64).max)
+    number_of = dict([*zip(scored, numbers, strict=True), *zip(others, behind, strict=False)])
+    return table["camera"].map(number_of).to_numpy(dtype=np.int64)

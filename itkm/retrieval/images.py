@@ -81,7 +81,7 @@ def read_rows(folder: Path, splits: Sequence[str]) -> pd.DataFrame:
     """
     frame = read_manifest(folder)
     only_scenario(frame["scenario"], file=folder / MANIFEST_FILE)
-    frame = frame.assign(camera=camera_numbers(frame["camera"]))
+    frame = frame.assign(camera=camera_numbers(frame))
     rows = frame[frame["split"].isin(list(splits))] if splits else frame
     if rows.empty:
         found = ", ".join(sorted(frame["split"].unique()))
