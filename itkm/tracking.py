@@ -23,7 +23,7 @@ import yaml
 
 import itkm
 from itkm.config import Settings
-from itkm.errors import InputError, ItkmError
+from itkm.errors import InputError, ItkmError, without_password
 from itkm.files import sha256
 
 if TYPE_CHECKING:
@@ -119,6 +119,19 @@ def mlflow_client(root: Path) -> Iterator[MlflowClient]:
         raise _explained(error, address) from error
 
 
+@contextlib.contextmanager
+def uploading(client: MlflowClient) -> Iterator[None]:
+    """Files on their way to MLflow, whose client lets errors of the disk and of HTTP through as they are.
+
+    Raises:
+        ItkmError: one of these.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _explained(error, client.tracking_uri) from error
+
+
 def log_run(
     settings: Settings,
     metrics: Mapping[str, Any],
@@ -164,8 +177,9 @@ def track_run(
         try:
             _log_content(client, run, settings, metrics, histories)
             _log_usage(client, run, root)
-            client.log_artifact(run, str(page_without_images))
-            client.log_dict(run, dict(metrics), "metrics.json")
+            with uploading(client):
+                client.log_artifact(run, str(page_without_images))
+                client.log_dict(run, dict(metrics), "metrics.json")
             status = "FINISHED"
         finally:
             client.set_terminated(run, status)
@@ -204,11 +218,6 @@ def artifact_folder(root: Path) -> Path | None:
 def sqlite_file(address: str) -> Path | None:
     """The file of a sqlite address; None for any other."""
     return Path(address.removeprefix("sqlite:///").split("?")[0]) if address.startswith("sqlite:///") else None
-
-
-def without_password(address: str) -> str:
-    """An address as it may be shown."""
-    return re.sub(r"//[^/@]*@", "//", address)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -273,11 +282,13 @@ def _is_no_failure(record: logging.LogRecord) -> bool:
 
 def _explained(error: Exception, address: str) -> ItkmError:
     """A failure of MLflow as one message: what failed, and what to do."""
-    place, said = f"MLflow at {without_password(address)}", str(error)
+    place, said = f"MLflow at {without_password(address)}", without_password(str(error))
     if "database is locked" in said:
         return ItkmError(f"{place} failed: the database is locked by another process. Try again in a moment.")
     if "disk is full" in said or "No space left" in said:
         return ItkmError(f"{place} failed: the disk is full. Free some space and type the same command again.")
+    if isinstance(error, OSError) and error.errno:  # a file of ours, not an answer
+        return ItkmError(f"{place} failed: {said}. Mend this and type the same command again.")
     if re.search(r"Max retries exceeded|Connection (refused|aborted|reset)|Read timed out|Name or service", said):
         return ItkmError(f"{place} failed: no server answers. Start it (`make up`), or correct MLFLOW_TRACKING_URI.")
     if re.search(r"error code 401|error code 403|not authenticated|Permission denied", said):

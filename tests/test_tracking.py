@@ -9,11 +9,13 @@ import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from requests import HTTPError
 
 from itkm.config import Settings
-from itkm.errors import InputError, ItkmError
+from itkm.errors import InputError, ItkmError, without_password
 from itkm.tracking import (
     dvc_hash,
     flat,
@@ -24,7 +26,6 @@ from itkm.tracking import (
     step_values,
     track_run,
     versions,
-    without_password,
 )
 
 mlflow = pytest.importorskip("mlflow")
@@ -134,6 +135,23 @@ def test_a_server_that_fails_is_a_warning(
     assert "not tracked: MLflow at http://127.0.0.1:9 failed: no server answers. Start it" in caplog.text
     with pytest.raises(ItkmError, match="no server answers"):
         track_run(SETTINGS, METRICS, HISTORIES, root / "report.html", root=root)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied", "mlartifacts"), "Permission denied: 'mlartifacts'. Mend this"),
+        (OSError(28, "No space left on device"), "the disk is full"),
+        (HTTPError("413 Client Error: Too Large for url: http://me:secret@host/x"), "Too Large for url: http://host/x"),
+    ],
+)
+def test_a_file_that_cannot_be_uploaded_is_a_warning(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: OSError, said: str
+) -> None:
+    monkeypatch.setattr(mlflow.MlflowClient, "log_artifact", Mock(side_effect=error))
+    log_run(SETTINGS, METRICS, HISTORIES, root / "report.html", root=root)
+    assert said in caplog.text
+    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize(

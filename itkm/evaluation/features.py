@@ -139,7 +139,7 @@ class FeatureSet:
         return replace(self, features=halves[0] + halves[1], flipped=None)
 
     def save(self, path: Path) -> None:
-        """Writes the `.npz` that `itkm embed` writes, atomically.
+        """Writes the `.npz` that `load` reads, atomically.
 
         Raises:
             InputError: the folder cannot be written.

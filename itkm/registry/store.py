@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from itkm.errors import InputError
 from itkm.files import sha256
 from itkm.registry.rules import Decision, Scores
-from itkm.tracking import mlflow_client, sqlite_file, tracking_address
+from itkm.tracking import mlflow_client, sqlite_file, tracking_address, uploading
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -148,7 +148,8 @@ class Registry:
         """Uploads a model's files to a run and makes a version of them; there is none before all files are there."""
         from mlflow.exceptions import MlflowException
 
-        self.client.log_artifacts(run, str(folder), FOLDER)
+        with uploading(self.client):
+            self.client.log_artifacts(run, str(folder), FOLDER)
         with contextlib.suppress(MlflowException):  # it is there already; where it cannot be, the next line says why
             self.client.create_registered_model(NAME)
         source = f"{self.client.get_run(run).info.artifact_uri}/{FOLDER}"

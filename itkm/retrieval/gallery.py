@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itkm.errors import InputError
-from itkm.evaluation.features import FeatureSet
+from itkm.evaluation.features import FeatureSet, opened
 from itkm.files import write_npz
 
 
@@ -50,7 +50,7 @@ class Gallery:
         images = FeatureSet.load(path)
         if not len(images):
             raise InputError(f"{path}: an empty gallery. Embed at least one image with `itkm embed`.")
-        with np.load(path, allow_pickle=False) as archive:
+        with opened(path, expected="`projected`, `model`, `data`") as archive:
             found = {name: archive[name] for name in ("projected", "model", "data") if name in archive}
         projected = found.get("projected")
         if projected is not None and (projected.ndim != 2 or len(projected) != len(images)):

@@ -51,5 +51,8 @@ def test_what_cannot_be_searched_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "short.npz", **PLAIN, projected=np.ones((2, 2)))
     with pytest.raises(InputError, match=r"short\.npz: projected: expected one row for each of 3 features"):
         Gallery.load(tmp_path / "short.npz")
+    np.savez(tmp_path / "pickled.npz", **PLAIN, model=np.array(None))
+    with pytest.raises(InputError, match=r"pickled\.npz: not a readable \.npz of plain arrays"):
+        Gallery.load(tmp_path / "pickled.npz")
     with pytest.raises(InputError, match=r"gone\.npz: no such file"):
         Gallery.load(tmp_path / "gone.npz")
