@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from itkm.ablation.epochs import epoch_rows
 from itkm.ablation.variants import Run
 from itkm.config import Settings
-from itkm.data.manifest import COLUMNS, read_table
-from itkm.evaluation.features import FeatureSet
+from itkm.evaluation.features import scored_part
 from itkm.evaluation.protocols import Protocol, protocol_named
 from itkm.evaluation.ranking import score
 from itkm.files import write_json
@@ -72,22 +70,13 @@ def collect(run: Run, layout: Layout, *, computed: int, seconds: float) -> Findi
 
 def query_precision(layout: Layout, scenario: str, protocol: Protocol) -> pd.DataFrame:
     """The average precision of every query by the three models, from the features that the evaluation left."""
-    table = read_table(layout.evaluation_table(scenario), COLUMNS)
-    source = dict(zip(table["path"], table["source"], strict=True))
     with np.load(layout.scored(scenario), allow_pickle=False) as stored:
         arrays = dict(stored)
     columns = {"path": arrays["query_path"], "person": arrays["query_person"]}
     for model in SCORED:
-        query, gallery = (_feature_set(arrays, model, part, source) for part in ("query", "gallery"))
+        query, gallery = (scored_part(arrays, model, part) for part in ("query", "gallery"))
         columns[model] = score(query, gallery, protocol).average_precision
     return pd.DataFrame(columns)
-
-
-def _feature_set(arrays: dict[str, NDArray[Any]], model: str, part: str, source: dict[str, str]) -> FeatureSet:
-    """One part of the evaluated images; by their sources, as in the evaluation: seeded draws go by their order."""
-    names = np.array([source[path] for path in arrays[f"{part}_path"]])
-    columns = {name: arrays[f"{part}_{name}"] for name in ("person", "camera", "clothes")}
-    return FeatureSet(arrays[f"{model}_{part}"], **columns, path=names)
 
 
 def save(finding: Finding, folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -168,6 +168,18 @@ class FeatureSet:
             return cls(**{name: widened(name, np.asarray(values)) for name, values in columns.items()})
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+
+
+def scored_part(arrays: Mapping[str, NDArray[Any]], model: str, part: str) -> FeatureSet:
+    """One model's features of what was asked or shown; by the files' own names, as seeded draws go by their order.
+
+    Args:
+        arrays: of `artifacts/evaluation/<scenario>.npz`.
+        model: `zero_shot`, `homogeneous` or `heterogeneous`.
+        part: `query` or `gallery`.
+    """
+    columns = {name: arrays[f"{part}_{name}"] for name in ("person", "camera", "clothes")}
+    return FeatureSet(arrays[f"{model}_{part}"], **columns, path=arrays[f"{part}_source"])
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from itkm.errors import InputError
-from itkm.evaluation.features import FeatureSet
+from itkm.evaluation.features import FeatureSet, Names, scored_part
 from itkm.evaluation.protocols import Protocol
 from itkm.evaluation.quality import majority_persons
 from itkm.evaluation.ranking import score
@@ -82,10 +82,11 @@ class Match:
 
 @dataclass(frozen=True)
 class Gallery:
-    """All pictures of one scenario."""
+    """All pictures of one scenario, and which groups ask which others in its ranked lists."""
 
     scenario: str
     groups: tuple[str, str]
+    direction: str
     queries: tuple[Query, ...]
     clusters: tuple[Cluster, ...]
     cluster_pairs: tuple[Match, ...]
@@ -120,6 +121,7 @@ def build_gallery(
     return Gallery(
         scenario=scenario,
         groups=(names[0], names[1]),
+        direction=_direction(scored, table),
         queries=tuple(choose_queries(scored, table, protocol, rng)),
         clusters=tuple(cluster for group in (0, 1) for cluster in choose_clusters(training, final, group, rng)),
         cluster_pairs=tuple(choose_cluster_pairs(training, final, rng)),
@@ -144,6 +146,7 @@ def choose_queries(scored: Arrays, table: pd.DataFrame, protocol: Protocol, rng:
     from_middle = best_first[np.argsort(np.abs(np.arange(len(best_first)) - len(best_first) // 2), kind="stable")]
     orders = {"best": best_first, "worst": best_first[::-1], "median": from_middle}
     chosen = _distinct(orders, scored["query_person"], QUERIES_OF_A_KIND)
+    paths = scored["gallery_path"][scored["gallery_person"] != -1]
     cameras = dict(zip(table["path"], table["camera"], strict=True))
     return [
         Query(
@@ -151,13 +154,21 @@ def choose_queries(scored: Arrays, table: pd.DataFrame, protocol: Protocol, rng:
             positives=_positives(*sets["heterogeneous"], row, protocol),
             picture=_picture(scored["query_path"][row], "Query", cameras),
             lists=tuple(
-                RankedList(title, float(precision[model][row]), _ranked(*sets[model], row, protocol, cameras))
+                RankedList(title, float(precision[model][row]), _ranked(*sets[model], row, protocol, paths, cameras))
                 for model, title in LISTED.items()
             ),
         )
         for kind in KINDS
         for row in chosen[kind]
     ]
+
+
+def _direction(scored: Arrays, table: pd.DataFrame) -> str:
+    """Which groups the queries are of, and which the gallery, whose images of unknown persons nobody sees."""
+    group_of = dict(zip(table["path"], table["group"], strict=True))
+    known = (scored[f"{part}_path"][scored[f"{part}_person"] != -1] for part in ("query", "gallery"))
+    asking, shown = (", ".join(sorted({group_of[path] for path in own})) for own in known)
+    return f"{asking} asks {shown}"
 
 
 def choose_clusters(training: pd.DataFrame, final: Arrays, group: int, rng: np.random.Generator) -> list[Cluster]:
@@ -224,32 +235,22 @@ def choose_instance_pairs(training: pd.DataFrame, final: Arrays, rng: np.random.
 
 def _labelled(scored: Arrays, model: str) -> tuple[FeatureSet, FeatureSet]:
     """Query and gallery of one model; images of unknown persons are not in the gallery, as in the scores."""
-    query, gallery = (
-        FeatureSet(
-            scored[f"{model}_{part}"],
-            scored[f"{part}_person"],
-            scored[f"{part}_camera"],
-            clothes=scored.get(f"{part}_clothes"),
-            path=scored[f"{part}_path"],
-        )
-        for part in ("query", "gallery")
-    )
-    return query, gallery.rows(gallery.person != -1)
+    gallery = scored_part(scored, model, "gallery")
+    return scored_part(scored, model, "query"), gallery.rows(gallery.person != -1)
 
 
 def _ranked(
-    query: FeatureSet, gallery: FeatureSet, row: int, protocol: Protocol, cameras: Mapping[str, str]
+    query: FeatureSet, gallery: FeatureSet, row: int, protocol: Protocol, paths: Names, cameras: Mapping[str, str]
 ) -> tuple[Picture, ...]:
-    """The first gallery images that the protocol lets this query see."""
+    """The first gallery images, whose `paths` are given, that the protocol lets this query see."""
     one = query.rows(np.array([row]))
     similarity = gallery.features @ one.features[0]
     similarity[protocol.junk(one, gallery)[0]] = -np.inf
     order = np.argsort(-similarity, kind="stable")[:LIST_LENGTH]
-    assert gallery.path is not None
     wanted = one.person[0]
     hits = (gallery.person == wanted) & (wanted != protocol.distractor)
     return tuple(
-        _picture(gallery.path[place], f"Rank {rank}", cameras, right=bool(hits[place]))
+        _picture(paths[place], f"Rank {rank}", cameras, right=bool(hits[place]))
         for rank, place in enumerate(order, 1)
         if np.isfinite(similarity[place])
     )

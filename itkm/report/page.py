@@ -69,7 +69,7 @@ def build_page(report: Report, *, images: bool) -> str:
         average=AVERAGE,
         quality=QUALITY,
         matches=MATCHES,
-        asks={own.scenario: f"{own.groups[1]} asks {own.groups[0]}" for own in report.galleries},
+        direction_of={own.scenario: own.direction for own in report.galleries},
         charts={title: stage_charts(stage, report.histories.get(stage, ())) for stage, title in STAGES.items()},
         settings=setting_sections(report.settings),
     )

@@ -143,7 +143,10 @@ def save_features(
     scenario: str,
 ) -> None:
     """Writes the features of the three models, query and gallery apart, with what a ranked list says of an image."""
-    columns = {"path": images.paths, "person": images.person, "camera": images.camera, "clothes": images.clothes}
+    columns = {
+        **{"path": images.paths, "source": images.source},
+        **{"person": images.person, "camera": images.camera, "clothes": images.clothes},
+    }
     arrays: dict[str, NDArray[np.generic]] = {}
     for part, rows in zip(("query", "gallery"), choose(images, options), strict=True):
         arrays |= {f"{part}_{name}": values[rows] for name, values in columns.items()}

@@ -97,7 +97,8 @@ def scored_arrays(table: pd.DataFrame, rng: np.random.Generator) -> dict[str, np
     for part in ("query", "gallery"):
         rows = table[table["split"] == part]
         persons = rows["person"].to_numpy()
-        arrays[f"{part}_path"] = rows["path"].to_numpy(dtype=np.str_)
+        arrays[f"{part}_path"] = arrays[f"{part}_source"] = rows["path"].to_numpy(dtype=np.str_)
+        arrays[f"{part}_clothes"] = rows["clothes"].to_numpy()
         arrays[f"{part}_person"] = persons
         arrays[f"{part}_camera"] = np.array([cameras.index(camera) for camera in rows["camera"]])
         for noise, model in zip((2.2, 1.6, 1.0), MODELS, strict=True):

@@ -6,7 +6,7 @@ import pytest
 
 from itkm.config import Settings
 from itkm.data.manifest import COLUMNS, read_table
-from itkm.evaluation.features import FeatureSet
+from itkm.evaluation.features import FeatureSet, scored_part
 from itkm.evaluation.protocols import PROTOCOLS
 from itkm.evaluation.ranking import score
 from itkm.report.galleries import Gallery, build_gallery
@@ -45,6 +45,25 @@ def test_lists_are_ranked_and_marked_as_a_plain_sort_says(parts: Parts) -> None:
             for picture in own.pictures:
                 assert picture.right == (person[picture.path] == person[query.picture.path])
                 assert ("hit" in picture.alt) == picture.right
+
+
+def test_the_groups_of_queries_and_gallery_are_named(parts: Parts) -> None:
+    table, scored, final = parts
+    assert build(parts).direction == "infrared asks visible"
+    same = table.assign(group=table["group"].where(table["split"] == "train", "visible"))
+    assert build((same, scored, final)).direction == "visible asks visible"
+
+
+def test_drawn_galleries_are_those_of_the_scores(parts: Parts) -> None:
+    """A seeded draw goes by the files' own names, not by their places or the names of their content."""
+    table, scored, final = parts
+    protocol = PROTOCOLS["mlr-single-shot"]
+    given = {**scored, "gallery_source": np.char.add("x", scored["gallery_path"][::-1])}
+    pair = [scored_part(given, "heterogeneous", part) for part in ("query", "gallery")]
+    expected = score(*pair, protocol).average_precision
+    for query in build_gallery("vi", table, given, final, protocol, seed=1).queries:
+        row = scored["query_path"].tolist().index(query.picture.path)
+        assert query.lists[1].average_precision == expected[row]
 
 
 def test_queries_are_the_best_the_median_and_the_worst(parts: Parts) -> None:

@@ -116,7 +116,9 @@ def test_values_are_escaped(report: Report) -> None:
     evil = "<script>alert(1)</script>"
     scenario = next(iter(report.metrics["scenarios"].values()))
     metrics = {**report.metrics, "scenarios": {**report.metrics["scenarios"], evil: scenario}}
-    gallery = dataclasses.replace(report.galleries[0], scenario=evil, queries=(), clusters=(), groups=(evil, evil))
+    gallery = dataclasses.replace(
+        report.galleries[0], scenario=evil, queries=(), clusters=(), groups=(evil, evil), direction=evil
+    )
     gallery = dataclasses.replace(gallery, cluster_pairs=(), instance_pairs=())
     history = [{"epoch": 1.0, "scenario": evil, "group": '"><b>', "clusters": 3.0, "outliers": 0.1, "loss": 1.0}]
     page = build_page(
