@@ -1,8 +1,14 @@
 # Two commands on a fresh Debian with Python 3.11-3.13, make and git: `make demo` and `make test`.
 PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command -v python3.13),python3)
 VENV   ?= .venv
+comma := ,
 # What `make demo` installs; on a machine with a GPU: make demo EXTRAS=gpu,ops UV_FLAGS=--torch-backend=auto
-EXTRAS ?= cpu,ops
+# The environment keeps to its first choice, as two packages of one module cannot be put on top of each other.
+INSTALLED := $(shell cat $(VENV)/.extras 2>/dev/null)
+EXTRAS ?= $(or $(INSTALLED),cpu$(comma)ops)
+ifneq ($(filter-out $(EXTRAS),$(INSTALLED)),)
+$(error $(VENV) was made with EXTRAS=$(INSTALLED): type `make clean` first)
+endif
 # What `make test` and `make lint` need beside it.
 TEST_EXTRAS ?= dev,render,formats
 
@@ -75,6 +81,7 @@ $(VENV)/.setup: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt uv
 	$(INSTALL) -e '.[$(EXTRAS)]'
+	@echo '$(EXTRAS)' > $(VENV)/.extras
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.setup docker/requirements.txt
