@@ -12,8 +12,8 @@ import pytest
 from prefect.logging import disable_run_logger
 from toyflow import Toy
 
+from flows import process
 from flows.locks import alone
-from flows.process import CommandError
 from flows.workspace import commit, published, push, remove_stale, workspace
 from itkm.errors import InputError
 
@@ -112,12 +112,16 @@ def test_a_commit_asks_for_no_identity_and_no_passphrase(toy: Toy, monkeypatch: 
     with workspace(toy.folder, "one", free=0, days=1) as folder:
         (folder / "dvc.lock").write_text("stages: {}\n", encoding="utf-8")
         commit(folder, "something new")
-        assert toy.say("git", "log", "-1", "--format=%an %s", folder=folder) == "ITKM flows something new"
+        process.run(
+            ["git", "commit", "--allow-empty", "--message", "by a command"], cwd=folder
+        )  # as `feed accept` does
+        said = toy.say("git", "log", "-2", "--format=%an: %s", folder=folder)
+        assert said == "ITKM flows: by a command\nITKM flows: something new"
 
 
 def test_no_message_repeats_a_password(toy: Toy) -> None:
     toy.git("remote", "add", "origin", "http://somebody:secret@127.0.0.1:9/up.git")
-    with workspace(toy.folder, "one", free=0, days=1) as folder, pytest.raises(CommandError) as caught:
+    with workspace(toy.folder, "one", free=0, days=1) as folder, pytest.raises(process.CommandError) as caught:
         push(folder, toy.folder)
     assert "git push" in str(caught.value)
     assert "secret" not in str(caught.value)
