@@ -206,6 +206,7 @@ def train(
             if checkpoint.due():
                 parts = {"trainer": trainer.state(), "record": record.state(), "round": current.state()}
                 checkpoint.save({"epoch": epoch, "step": step, **parts})
+        checkpoint.require_finite(current.losses["loss"], epoch=epoch)
         close_round(current, record, groups)
         logger.info(
             "heterogeneous %d/%d  loss %.3f (homogeneous %.3f, cluster %.3f, instance %.3f, text %.3f)  %s  %.0f s",

@@ -105,6 +105,7 @@ def train(trainer: Trainer, groups: list[Group], settings: Settings, checkpoint:
                 parts = {"trainer": trainer.state(), "record": record.state(), "round": current.state()}
                 checkpoint.save({"epoch": epoch, "step": step, **parts})
         loss = float(current.total / current.steps)
+        checkpoint.require_finite(loss, epoch=epoch)
         record.add(groups, current.labels, [{"silhouette": own, "loss": loss} for own in current.silhouettes])
         logger.info(
             "homogeneous %d/%d  loss %.3f  %s  %.0f s",

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import logging
+import math
 import pickle
 import shutil
 import time
@@ -40,6 +41,7 @@ class Checkpoint:
     """The state of one stage, identified by its settings and the content of the files that it reads."""
 
     def __init__(self, stage: str, *, settings: dict[str, Any], inputs: Sequence[Path]) -> None:
+        self._stage = stage
         files = {str(path): sha256(path) for path in inputs}
         self._made_from = {"format": FORMAT, "settings": settings, "inputs": files}
         digest = hashlib.sha256(json.dumps(self._made_from, sort_keys=True).encode()).hexdigest()[:16]
@@ -101,6 +103,23 @@ class Checkpoint:
         write_bytes(self._file, content.getvalue())
         self._saved = time.monotonic()
         self._cost = self._saved - begun
+
+    def require_finite(self, loss: float, *, epoch: int) -> None:
+        """Ends a training that diverged in `epoch`, and forgets its state: from there nothing goes on.
+
+        All processes of a run have the same loss, so that all of them end.
+
+        Raises:
+            InputError: the loss is not finite.
+        """
+        if math.isfinite(loss):
+            return
+        if is_first():
+            self.remove()
+        raise InputError(
+            f"{self._stage}, epoch {epoch + 1}: the loss is not finite: training diverged. Lower "
+            f"{self._stage}.learning_rate in params.yaml, or raise {self._stage}.warmup."
+        )
 
     def remove(self) -> None:
         """Forgets the state, once the stage's outputs are written, and states that nobody came back for."""

@@ -89,6 +89,18 @@ def test_failed_write_keeps_the_last_state_and_is_said(monkeypatch: pytest.Monke
     assert {path.name for path in checkpoint.folder.iterdir()} == {"state.pt", "made-from.json"}
 
 
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_diverged_training_is_refused_and_its_state_forgotten(loss: float) -> None:
+    checkpoint = make()
+    checkpoint.save(make_state())
+    checkpoint.require_finite(3.0, epoch=4)
+    assert checkpoint.load() is not None
+    said = r"^homogeneous, epoch 5: the loss is not finite: training diverged\. Lower homogeneous\.learning_rate"
+    with pytest.raises(InputError, match=said):
+        checkpoint.require_finite(loss, epoch=4)
+    assert not checkpoint.folder.exists()
+
+
 def test_finished_stage_forgets_its_state() -> None:
     checkpoint = make()
     checkpoint.remove()
