@@ -27,7 +27,7 @@ def load_scenarios(settings: Settings, layout: Layout) -> list[TrainingImages]:
 def open_checkpoint(
     stage: str, settings: Settings, sections: tuple[str, ...], layout: Layout, inputs: list[Path]
 ) -> Checkpoint:
-    """The checkpoint of a stage: it matches the settings it reads, tables, images, the weights and further inputs."""
+    """The checkpoint of a stage: of the settings it reads, tables, images, the weights, further inputs and the code."""
     chosen: dict[str, Any] = {name: settings.model_dump(mode="json")[name] for name in sections}
     tables = [layout.training_table(scenario) for scenario in settings.scenarios]
     weights = Path(settings.model.weights)

@@ -210,5 +210,5 @@ def test_state_that_does_not_fit_is_refused(
     state = torch.load(file, weights_only=True)
     damage(state)
     torch.save(state, file)
-    with pytest.raises(InputError, match=rf"{file}: claims to be of these settings and data.*{said}.*Delete"):
+    with pytest.raises(InputError, match=rf"{file}: claims to be of these settings, data and code.*{said}.*Delete"):
         RUNS[stage](settings, project)
