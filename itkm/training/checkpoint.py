@@ -82,6 +82,8 @@ class Checkpoint:
         """
         try:
             yield
+        except torch.OutOfMemoryError:  # a RuntimeError, but none of the state
+            raise
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:300]
             raise InputError(

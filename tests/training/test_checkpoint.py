@@ -184,6 +184,11 @@ def test_state_that_another_run_left_in_this_folder_is_refused() -> None:
         own.load()
 
 
+def test_a_full_gpu_is_not_blamed_on_the_state() -> None:
+    with pytest.raises(torch.OutOfMemoryError), make().restoring():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
 def test_the_pause_grows_with_what_a_save_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     """However large the model, saving takes no more than its share of the time."""
     now = [100.0]
