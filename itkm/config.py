@@ -97,7 +97,10 @@ class HeterogeneousSettings(BatchSettings):
     )
     cluster_text_weight: float = Field(default=1.0, ge=0, description="weight of the texts' similarity in CHM")
     cluster_whitening: float = Field(
-        default=0.0, ge=0, le=1, description="share of the whitening of cluster means in CHM, 1 = all cues weigh alike"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the whitening of cluster means in CHM; near 1 all cues weigh alike",
     )
     instance_weight: float = Field(default=0.25, ge=0, description="weight of L_ihm")
     instance_neighbours: int = Field(

@@ -43,6 +43,7 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
         ("scenarios: [a]\nevaluate: {zzz: 1}\n", r"evaluate\.zzz: unknown parameter; known keys are split, protocol"),
         ("scenarios: [a]\nprompts: {epochs: many}\n", r"prompts\.epochs: .*valid integer"),
         ("scenarios: [a]\nprompts: {epochs: 0}\n", r"prompts\.epochs: .*greater than or equal to 1"),
+        ("scenarios: [a]\nheterogeneous: {cluster_whitening: 1}\n", r"cluster_whitening: .*less than 1"),
         ("scenarios: [a]\nprompts: 3\n", r"prompts: .*valid dictionary"),
         ("scenarios: [a]\nevaluate: {split: train}\n", r"evaluate\.split: .*'test' or 'validation'"),
         (
