@@ -242,6 +242,16 @@ class Settings(Section):
             raise ValueError("each scenario is named once")
         return names
 
+    @field_validator("labelling")
+    @classmethod
+    def _expands_within_the_list(cls, labelling: LabellingSettings) -> LabellingSettings:
+        if labelling.k2 > labelling.k1:
+            raise ValueError(
+                f"labelling.k2 is {labelling.k2}; expected at most labelling.k1, {labelling.k1}, as query expansion "
+                "averages over the first of k1 neighbours. Lower labelling.k2 or raise labelling.k1"
+            )
+        return labelling
+
     @model_validator(mode="after")
     def _each_scored(self) -> Self:
         protocol = self.evaluate.protocol

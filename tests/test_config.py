@@ -58,6 +58,10 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
             "scenarios: [a, b]\nevaluate: {protocol: {a: prcc, c: ltcc}}\n",
             r"params\.yaml: .*evaluate\.protocol names the scenarios a, c; expected one name for each of a, b\.",
         ),
+        (
+            "scenarios: [a]\nlabelling: {k1: 5}\n",
+            r"labelling: .*labelling\.k2 is 6; expected at most labelling\.k1, 5.* raise labelling\.k1\.$",
+        ),
         ("scenarios: [a]\ndevice: gpu\n", r"device: "),
         ("scenarios: [a, b, a]\n", r"scenarios: .*each scenario is named once"),
         ("scenarios: []\n", r"scenarios: .*at least 1"),
