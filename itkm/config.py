@@ -43,7 +43,7 @@ class BatchSettings(Section):
         description="augmentation of a scenario beside flip, crop and erasing: mixed channels or lower resolution",
     )
     freeze_statistics: bool = Field(
-        default=False, description="keep the batch statistics of the tower as CLIP left them"
+        default=False, description="keep the batch statistics of the tower as the stage finds them"
     )
     gradient_checkpointing: bool = Field(
         default=False, description="vit: compute each block again in the backward pass; far less memory, a third slower"
