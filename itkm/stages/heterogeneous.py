@@ -36,11 +36,11 @@ from itkm.matching.texts import cluster_texts, instance_texts
 from itkm.models.clip import load_clip
 from itkm.models.store import load_model, save_model
 from itkm.progress import progress
-from itkm.stages.inputs import load_scenarios, open_checkpoint
+from itkm.stages.inputs import load_groups, open_checkpoint
 from itkm.stages.layout import Layout
 from itkm.training.checkpoint import Checkpoint
 from itkm.training.distributed import is_first, once, together
-from itkm.training.groups import Group, Integers, Step, require_sizes, split_groups
+from itkm.training.groups import Group, Integers, Step, require_sizes
 from itkm.training.health import agreement, best_partners, cycle_consistency
 from itkm.training.record import Record
 from itkm.training.rounds import describe, extract_groups, label_groups
@@ -146,8 +146,7 @@ def run(settings: Settings, layout: Layout) -> None:
     device = resolve_device(settings.device)
     with together(device):
         torch.manual_seed(settings.seed)
-        scenarios = load_scenarios(settings, layout)
-        groups = split_groups(scenarios)
+        scenarios, groups = load_groups(settings, layout)
         offline = load_offline(settings, layout, groups)
         encoder, clip, card = load_model(layout.homogeneous)
         trainer = Trainer(encoder.requires_grad_(True), settings.heterogeneous, device=device)

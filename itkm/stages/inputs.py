@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from itkm.config import Settings
 from itkm.data.training import TrainingImages, load_training
 from itkm.stages.layout import Layout
 from itkm.training.checkpoint import Checkpoint
+from itkm.training.groups import Group, split_groups
 
 
 def load_scenarios(settings: Settings, layout: Layout) -> list[TrainingImages]:
@@ -22,6 +24,13 @@ def load_scenarios(settings: Settings, layout: Layout) -> list[TrainingImages]:
         )
         for scenario in settings.scenarios
     ]
+
+
+def load_groups(settings: Settings, layout: Layout) -> tuple[list[TrainingImages], list[Group]]:
+    """The scenarios and their groups. The groups alone hold images [N, 3, H, W], the scenarios none: once is enough."""
+    scenarios = load_scenarios(settings, layout)
+    groups = split_groups(scenarios)
+    return [replace(training, images=training.images[:0].copy()) for training in scenarios], groups
 
 
 def open_checkpoint(
