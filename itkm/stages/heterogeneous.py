@@ -33,7 +33,6 @@ from itkm.losses.nce import cluster_nce
 from itkm.matching.clusters import cluster_similarity, match_clusters, whitened
 from itkm.matching.instances import consistent_pairs, match_instances, mutual_pairs, padded_rows
 from itkm.matching.texts import cluster_texts, instance_texts
-from itkm.models.clip import load_clip
 from itkm.models.store import load_model, save_model
 from itkm.progress import progress
 from itkm.stages.inputs import load_groups, open_checkpoint
@@ -149,9 +148,8 @@ def run(settings: Settings, layout: Layout) -> None:
         scenarios, groups = load_groups(settings, layout)
         offline = load_offline(settings, layout, groups)
         encoder, clip, card = load_model(layout.homogeneous)
-        trainer = Trainer(encoder.requires_grad_(True), settings.heterogeneous, device=device)
-        trainer.encoder.neck.bias.requires_grad_(False)
-        scale = float(load_clip(settings.model).logit_scale.detach().exp())
+        trainer = Trainer(encoder, settings.heterogeneous, device=device)
+        scale = float(clip.logit_scale.detach().exp())
         texts = layout.prompts / "texts.safetensors"
         inputs = [path for name in settings.scenarios for path in (layout.features(name), layout.clusters(name))]
         inputs += [layout.homogeneous / "model.safetensors", layout.homogeneous / "config.json", texts]
