@@ -43,7 +43,7 @@ class BatchSettings(Section):
         description="augmentation of a scenario beside flip, crop and erasing: mixed channels or lower resolution",
     )
     freeze_statistics: bool = Field(
-        default=False, description="keep the batch statistics of the tower as CLIP left them"
+        default=False, description="keep the batch statistics of the tower as the stage finds them"
     )
     gradient_checkpointing: bool = Field(
         default=False, description="vit: compute each block again in the backward pass; far less memory, a third slower"
@@ -97,7 +97,10 @@ class HeterogeneousSettings(BatchSettings):
     )
     cluster_text_weight: float = Field(default=1.0, ge=0, description="weight of the texts' similarity in CHM")
     cluster_whitening: float = Field(
-        default=0.0, ge=0, le=1, description="share of the whitening of cluster means in CHM, 1 = all cues weigh alike"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the whitening of cluster means in CHM; near 1 all cues weigh alike",
     )
     instance_weight: float = Field(default=0.25, ge=0, description="weight of L_ihm")
     instance_neighbours: int = Field(
@@ -238,6 +241,16 @@ class Settings(Section):
         if len(set(names)) != len(names):
             raise ValueError("each scenario is named once")
         return names
+
+    @field_validator("labelling")
+    @classmethod
+    def _expands_within_the_list(cls, labelling: LabellingSettings) -> LabellingSettings:
+        if labelling.k2 > labelling.k1:
+            raise ValueError(
+                f"labelling.k2 is {labelling.k2}; expected at most labelling.k1, {labelling.k1}, as query expansion "
+                "averages over the first of k1 neighbours. Lower labelling.k2 or raise labelling.k1"
+            )
+        return labelling
 
     @model_validator(mode="after")
     def _each_scored(self) -> Self:

@@ -1,7 +1,7 @@
 """What goes to a GPU while it works.
 
-Everywhere: features, memories and pixels are on the device; labels, places and numbers of scenarios stay on the CPU and
-are sent where a kernel needs them. So a training step asks the device for nothing, and never waits for it.
+In Stages I and III: features, memories and pixels are on the device; labels, places and numbers of scenarios stay on
+the CPU and are sent where a kernel needs them. So a training step asks the device for nothing, and never waits for it.
 """
 
 from __future__ import annotations

@@ -57,8 +57,13 @@ def run_in_docker(arguments: Sequence[str], *, workspace: Path, weights: Path) -
         weights: the CLIP to start from, which may lie elsewhere.
 
     Raises:
-        InputError: no docker, no daemon, no such image, or no GPU to be had.
+        InputError: no docker, no daemon, no such image, no GPU to be had, or `torchrun` started this process.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            "ITKM_RUNNER=docker: each process of torchrun would start a container and remove that of the others. Start "
+            "torchrun inside the container, or leave ITKM_RUNNER out to run here."
+        )
     gpus = os.environ.get("ITKM_GPUS") or "all"
     image = os.environ.get("ITKM_IMAGE") or locked_image(workspace, gpu=gpus != "none")
     docker = _docker()

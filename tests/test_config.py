@@ -43,6 +43,7 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
         ("scenarios: [a]\nevaluate: {zzz: 1}\n", r"evaluate\.zzz: unknown parameter; known keys are split, protocol"),
         ("scenarios: [a]\nprompts: {epochs: many}\n", r"prompts\.epochs: .*valid integer"),
         ("scenarios: [a]\nprompts: {epochs: 0}\n", r"prompts\.epochs: .*greater than or equal to 1"),
+        ("scenarios: [a]\nheterogeneous: {cluster_whitening: 1}\n", r"cluster_whitening: .*less than 1"),
         ("scenarios: [a]\nprompts: 3\n", r"prompts: .*valid dictionary"),
         ("scenarios: [a]\nevaluate: {split: train}\n", r"evaluate\.split: .*'test' or 'validation'"),
         (
@@ -56,6 +57,10 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
         (
             "scenarios: [a, b]\nevaluate: {protocol: {a: prcc, c: ltcc}}\n",
             r"params\.yaml: .*evaluate\.protocol names the scenarios a, c; expected one name for each of a, b\.",
+        ),
+        (
+            "scenarios: [a]\nlabelling: {k1: 5}\n",
+            r"labelling: .*labelling\.k2 is 6; expected at most labelling\.k1, 5.* raise labelling\.k1\.$",
         ),
         ("scenarios: [a]\ndevice: gpu\n", r"device: "),
         ("scenarios: [a, b, a]\n", r"scenarios: .*each scenario is named once"),

@@ -52,12 +52,14 @@ def whitened(means_a: Floats, means_b: Floats, *, share: float) -> tuple[Floats,
     """Cluster means in which the cues that differ most between all clusters no longer decide alone. [ours]
 
     What varies most between persons, their clothes, dominates the cosine, though it may be what changes between the
-    groups. So the singular values s of all unit means become s^(1 - share): equal weights at 1, unchanged cosines at 0.
+    groups. So the singular values s of all unit means become s^(1 - share): unchanged cosines at 0, towards 1 equal
+    weights.
 
     Args:
         means_a: [A, D] mean features of the clusters of the first group, any norm.
         means_b: [B, D] those of the second.
-        share: 0 to 1. At 1 noise weighs as much as anything: choose less.
+        share: 0 to below 1, where noise would weigh as much as anything, and up to D clusters would all be at right
+            angles, so that no image told anything.
 
     Returns:
         [A, K] and [B, K] float32, where K is the smaller of A + B and D.

@@ -33,14 +33,13 @@ from itkm.losses.nce import cluster_nce
 from itkm.matching.clusters import cluster_similarity, match_clusters, whitened
 from itkm.matching.instances import consistent_pairs, match_instances, mutual_pairs, padded_rows
 from itkm.matching.texts import cluster_texts, instance_texts
-from itkm.models.clip import load_clip
 from itkm.models.store import load_model, save_model
 from itkm.progress import progress
-from itkm.stages.inputs import load_scenarios, open_checkpoint
+from itkm.stages.inputs import load_groups, open_checkpoint
 from itkm.stages.layout import Layout
 from itkm.training.checkpoint import Checkpoint
 from itkm.training.distributed import is_first, once, together
-from itkm.training.groups import Group, Integers, Step, require_sizes, split_groups
+from itkm.training.groups import Group, Integers, Step, require_sizes
 from itkm.training.health import agreement, best_partners, cycle_consistency
 from itkm.training.record import Record
 from itkm.training.rounds import describe, extract_groups, label_groups
@@ -146,13 +145,11 @@ def run(settings: Settings, layout: Layout) -> None:
     device = resolve_device(settings.device)
     with together(device):
         torch.manual_seed(settings.seed)
-        scenarios = load_scenarios(settings, layout)
-        groups = split_groups(scenarios)
+        scenarios, groups = load_groups(settings, layout)
         offline = load_offline(settings, layout, groups)
         encoder, clip, card = load_model(layout.homogeneous)
-        trainer = Trainer(encoder.requires_grad_(True), settings.heterogeneous, device=device)
-        trainer.encoder.neck.bias.requires_grad_(False)
-        scale = float(load_clip(settings.model).logit_scale.detach().exp())
+        trainer = Trainer(encoder, settings.heterogeneous, device=device)
+        scale = float(clip.logit_scale.detach().exp())
         texts = layout.prompts / "texts.safetensors"
         inputs = [path for name in settings.scenarios for path in (layout.features(name), layout.clusters(name))]
         inputs += [layout.homogeneous / "model.safetensors", layout.homogeneous / "config.json", texts]
@@ -206,6 +203,7 @@ def train(
             if checkpoint.due():
                 parts = {"trainer": trainer.state(), "record": record.state(), "round": current.state()}
                 checkpoint.save({"epoch": epoch, "step": step, **parts})
+        checkpoint.require_finite(current.losses["loss"], epoch=epoch)
         close_round(current, record, groups)
         logger.info(
             "heterogeneous %d/%d  loss %.3f (homogeneous %.3f, cluster %.3f, instance %.3f, text %.3f)  %s  %.0f s",

@@ -22,11 +22,11 @@ from itkm.losses.memory import cluster_means, update_memory
 from itkm.losses.nce import cluster_nce
 from itkm.models.store import build_encoder, make_card, save_model
 from itkm.progress import progress
-from itkm.stages.inputs import load_scenarios, open_checkpoint
+from itkm.stages.inputs import load_groups, open_checkpoint
 from itkm.stages.layout import Layout
 from itkm.training.checkpoint import Checkpoint
 from itkm.training.distributed import is_first, once, together
-from itkm.training.groups import Group, Integers, require_sizes, split_groups
+from itkm.training.groups import Group, Integers, require_sizes
 from itkm.training.record import Record
 from itkm.training.rounds import describe, extract_groups, label_groups
 from itkm.training.runtime import resolve_device
@@ -75,8 +75,7 @@ def run(settings: Settings, layout: Layout) -> None:
     device = resolve_device(settings.device)
     with together(device):
         torch.manual_seed(settings.seed)
-        scenarios = load_scenarios(settings, layout)
-        groups = split_groups(scenarios)
+        scenarios, groups = load_groups(settings, layout)
         encoder, clip = build_encoder(settings.model, settings.scenarios)
         trainer = Trainer(encoder, settings.homogeneous, device=device)
         checkpoint = open_checkpoint("homogeneous", settings, SECTIONS, layout, [])
@@ -105,6 +104,7 @@ def train(trainer: Trainer, groups: list[Group], settings: Settings, checkpoint:
                 parts = {"trainer": trainer.state(), "record": record.state(), "round": current.state()}
                 checkpoint.save({"epoch": epoch, "step": step, **parts})
         loss = float(current.total / current.steps)
+        checkpoint.require_finite(loss, epoch=epoch)
         record.add(groups, current.labels, [{"silhouette": own, "loss": loss} for own in current.silhouettes])
         logger.info(
             "homogeneous %d/%d  loss %.3f  %s  %.0f s",

@@ -88,6 +88,7 @@ def run(settings: Settings, layout: Layout) -> None:
                 parts = {"prompts": prompts.state_dict(), "optimiser": optimiser.state_dict(), "history": history}
                 checkpoint.save({"epoch": epoch, "step": step, "round": vars(current), **parts})
         losses = dict(zip(LOSSES, (current.sums / current.steps).tolist(), strict=True))
+        checkpoint.require_finite(losses["loss"], epoch=epoch)
         between = between_scenarios(encode_clusters(clip, prompts, count), clusters.scenario)
         history.append({"epoch": epoch + 1, **losses, "between_scenarios": between})
         logger.info(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -19,7 +20,8 @@ def ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
     if device.type != "cuda":
         yield from batches
         return
-    source, stream, current = iter(batches), torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    source, stream, current = iter(batches), _side_stream(device), torch.cuda.current_stream(device)
+    stream.wait_stream(current)  # the device may still use what an earlier call made, whose memory is free again
 
     def make() -> tuple[Batch, torch.cuda.Event] | None:
         with torch.cuda.stream(stream):
@@ -39,3 +41,9 @@ def ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
             if before:
                 stream.wait_event(before[1])
             before = batch, current.record_event()
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all calls: each stream has memory of its own, which the allocator keeps for it."""
+    return torch.cuda.Stream(device)

@@ -69,9 +69,10 @@ def together(device: torch.device) -> Iterator[None]:
     except (dist.DistError, RuntimeError) as error:
         if not _lost_connection(error):
             raise
+        heard = str(error).strip().rpartition("\n")[2]  # where no other process ended, this alone says what is wrong
         raise ItkmError(
             "another process of this run ended, and so does this one. Its own message says why; type the same command "
-            "again, and training goes on from the last checkpoint."
+            f"again, and training goes on from the last checkpoint. All that was heard here: {heard}"
         ) from error
     finally:
         dist.destroy_process_group()

@@ -146,7 +146,7 @@ def warn_of_collapse(history: Sequence[Row]) -> None:
 
     Args:
         history: all rows of the stage so far, one an epoch and group, the newest last; with `epoch`, `scenario`,
-            `group`, `clusters`, `loss`, and where they were measured `outliers`, `stability`, `silhouette`.
+            `group`, `clusters`, and where they were measured `outliers`, `stability`, `silhouette`.
     """
     for sign in signs_of_collapse(history):
         logger.warning("%s", sign)
@@ -160,10 +160,8 @@ def signs_of_collapse(history: Sequence[Row]) -> list[str]:
 
 def _signs(row: Row, history: Sequence[Row]) -> Iterator[str]:
     """What is wrong with one group in one epoch."""
-    loss, outliers, steady, apart = (_number(row, name) for name in ("loss", "outliers", "stability", "silhouette"))
+    outliers, steady, apart = (_number(row, name) for name in ("outliers", "stability", "silhouette"))
     clusters, most = _number(row, "clusters"), max(_number(own, "clusters") for own in history if _same_group(own, row))
-    if not math.isfinite(loss):
-        yield "the loss is not finite: training diverged. Lower the stage's learning_rate, or raise its warmup."
     if clusters < MERGED * most:
         yield (
             f"clusters fell to {clusters:.0f} from {most:.0f}: persons merge. Lower labelling.eps or labelling.k1, or "

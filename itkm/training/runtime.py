@@ -18,7 +18,7 @@ def resolve_device(name: str) -> torch.device:
     """`auto` is a GPU where there is one; a CPU is prepared for training.
 
     Raises:
-        InputError: a GPU was asked for and there is none.
+        InputError: a GPU was asked for and there is none, or none of its number.
     """
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"device: {name!r}, but torch sees no GPU. Set `device: auto` or `cpu` in params.yaml.")
@@ -28,7 +28,13 @@ def resolve_device(name: str) -> torch.device:
         name = f"cuda:{local_number()}"
     if name == "cpu":
         _keep_freed_memory()
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and device.index >= (count := torch.cuda.device_count()):
+        raise InputError(
+            f"device: {name!r}, but torch sees {count} GPU(s), numbered from 0. Set `device` to one of them in "
+            f"params.yaml; with torchrun set `device: auto` and start at most {count} process(es) on this machine."
+        )
+    return device
 
 
 def _keep_freed_memory() -> None:

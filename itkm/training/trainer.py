@@ -61,8 +61,8 @@ class Trainer:
         """Training mode, with the tower's batch statistics frozen if the settings say so."""
         self.encoder.train()
         if self.settings.freeze_statistics:
-            for module in self.encoder.modules():
-                if isinstance(module, nn.BatchNorm2d):
+            for module in (*self.encoder.stems.modules(), *self.encoder.trunk.modules()):  # all but the neck
+                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                     module.eval()
 
     def encode(self, step: Step) -> tuple[list[Tensor], list[Tensor]]:

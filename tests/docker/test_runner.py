@@ -162,6 +162,13 @@ def test_wrong_value(docker: FakeDocker) -> None:
     assert docker.asked() == []
 
 
+def test_processes_of_torchrun_start_no_containers(docker: FakeDocker) -> None:
+    done = docker.itkm(*PREPARE, WORLD_SIZE="2")
+    assert done.returncode == 2
+    assert "Start torchrun inside the container" in done.stderr
+    assert docker.asked() == []
+
+
 def test_what_is_wrong_with_the_command_is_found_before_a_container_starts(docker: FakeDocker) -> None:
     assert docker.itkm("run", "prepare", "--scenario", "nowhere").returncode == 2
     assert docker.asked() == []

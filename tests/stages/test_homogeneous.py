@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from itkm.errors import InputError
 from itkm.models.store import build_encoder, load_model
 from itkm.stages import cluster, extract, homogeneous
-from itkm.stages.inputs import load_scenarios, open_checkpoint
+from itkm.stages.inputs import load_groups, load_scenarios, open_checkpoint
 from itkm.stages.layout import Layout
 from itkm.training.extraction import extract as extract_features
 from toy import SCENARIOS, extract_and_cluster, make_project, make_settings
@@ -122,7 +122,8 @@ def test_one_scenario_alone_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [row["group"] for row in read_history(layout.homogeneous)] == ["day", "night"]
     before = load_file(tmp_path / "models" / "demo" / "model.safetensors")
     after = load_file(layout.homogeneous / "model.safetensors")
-    frozen = [name for name in before if name.startswith("trunk.") and "running_mean" in name and "norm." not in name]
+    frozen = [name for name in before if name.startswith("trunk.") and "running_mean" in name]
+    assert "trunk.norm.running_mean" in frozen
     assert len(frozen) > 5
     assert all(torch.equal(after[f"encoder.{name}"], before[name].float()) for name in frozen)
 
@@ -177,6 +178,17 @@ def test_checkpoint_follows_settings_tables_images_and_weights(project: Layout) 
         assert folder() != start, path
         path.write_bytes(content)
     assert folder() == start
+
+
+def test_the_groups_alone_hold_the_images(trained: Layout) -> None:
+    settings = make_settings(trained.root)
+    scenarios, groups = load_groups(settings, trained)
+    for number, (left, training) in enumerate(zip(scenarios, load_scenarios(settings, trained), strict=True)):
+        assert (left.paths == training.paths).all()
+        assert left.images.shape == (0, *training.images.shape[1:])
+        assert left.images.base is None  # no view, which would keep all of them
+        for group in groups[2 * number : 2 * number + 2]:
+            assert (group.images == training.images[group.rows]).all()
 
 
 def test_training_images_have_no_place_for_an_identity(trained: Layout) -> None:

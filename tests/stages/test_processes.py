@@ -87,6 +87,22 @@ def test_what_is_wrong_with_the_labels_is_said(project: Layout, tmp_path: Path) 
     assert second == "ItkmError"
 
 
+def test_a_diverged_training_ends_in_every_process_with_the_same_message(project: Layout, tmp_path: Path) -> None:
+    settings = make_settings(project.root, homogeneous={"epochs": 1, "learning_rate": 1e37, "warmup": 0.0})
+
+    def work() -> str:
+        with contextlib.chdir(project.root):
+            try:
+                homogeneous.run(settings, project)
+            except InputError as error:
+                return str(error)
+        return ""
+
+    first, second = run_joined(work, tmp_path)
+    assert first == second
+    assert "homogeneous, epoch 1: the loss is not finite" in first
+
+
 def write_params(layout: Layout, *, epochs: int) -> None:
     settings = make_settings(Path(), homogeneous={"epochs": epochs})
     (layout.root / "params.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))

@@ -159,6 +159,21 @@ def test_killed_at_random_steps_every_loss_is_that_of_the_uninterrupted_run(
     assert contents(project, *outputs) == expected
 
 
+@pytest.mark.parametrize(("stage", "outputs"), STAGES)
+def test_a_diverged_training_leaves_neither_a_model_nor_a_state(
+    project: Layout, monkeypatch: pytest.MonkeyPatch, stage: str, outputs: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(checkpoint, "PAUSE", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", math.inf)
+    settings = make_settings(project.root, **{stage: {"epochs": 1, "learning_rate": 1e37, "warmup": 0.0}})
+    for folder in outputs:
+        shutil.rmtree(project.root / "artifacts" / folder)
+    with pytest.raises(InputError, match=rf"^{stage}, epoch 1: the loss is not finite"):
+        RUNS[stage](settings, project)
+    assert contents(project, *outputs) == {}
+    assert list(Path(".itkm/checkpoints").iterdir()) == []
+
+
 def test_state_of_other_settings_or_data_is_not_used_and_the_difference_named(
     project: Layout, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -195,5 +210,5 @@ def test_state_that_does_not_fit_is_refused(
     state = torch.load(file, weights_only=True)
     damage(state)
     torch.save(state, file)
-    with pytest.raises(InputError, match=rf"{file}: claims to be of these settings and data.*{said}.*Delete"):
+    with pytest.raises(InputError, match=rf"{file}: claims to be of these settings, data and code.*{said}.*Delete"):
         RUNS[stage](settings, project)

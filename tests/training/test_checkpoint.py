@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from itkm.errors import InputError
 from itkm.files import write_bytes
-from itkm.training.checkpoint import PAUSE, ROOT, SHARE, Checkpoint, differences
+from itkm.training.checkpoint import PACKAGE, PAUSE, ROOT, SHARE, Checkpoint, differences
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +90,18 @@ def test_failed_write_keeps_the_last_state_and_is_said(monkeypatch: pytest.Monke
     assert {path.name for path in checkpoint.folder.iterdir()} == {"state.pt", "made-from.json"}
 
 
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_diverged_training_is_refused_and_its_state_forgotten(loss: float) -> None:
+    checkpoint = make()
+    checkpoint.save(make_state())
+    checkpoint.require_finite(3.0, epoch=4)
+    assert checkpoint.load() is not None
+    said = r"^homogeneous, epoch 5: the loss is not finite: training diverged\. Lower homogeneous\.learning_rate"
+    with pytest.raises(InputError, match=said):
+        checkpoint.require_finite(loss, epoch=4)
+    assert not checkpoint.folder.exists()
+
+
 def test_finished_stage_forgets_its_state() -> None:
     checkpoint = make()
     checkpoint.remove()
@@ -108,14 +121,31 @@ def test_states_that_nobody_came_back_for_are_removed_after_a_week() -> None:
 
 
 def test_every_difference_of_settings_and_files_is_named() -> None:
-    before = {"format": 2, "settings": {"a": {"rate": 0.1, "same": 1}, "gone": 2}, "inputs": {"x": "1", "y": "2"}}
-    now = {"format": 2, "settings": {"a": {"rate": 0.2, "same": 1, "more": [3]}}, "inputs": {"y": "3", "z": "4"}}
+    before = {"settings": {"a": {"rate": 0.1, "same": 1}, "gone": 2}, "inputs": {"x": "1", "y": "2"}}
+    now = {"settings": {"a": {"rate": 0.2, "same": 1, "more": [3]}}, "inputs": {"y": "3", "z": "4"}}
     assert differences(before, now) == [
         *("a.more was not there, is [3]", "a.rate was 0.1, is 0.2", "gone was 2, is not there"),
         *("x is gone", "z is new", "y differs"),
     ]
     assert differences(before, before) == []
-    assert differences({**before, "format": 1}, before) == ["the state was made by another version"]
+
+
+def test_state_of_other_code_is_not_used_and_the_module_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    package = tmp_path / "itkm"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr("itkm.training.checkpoint.PACKAGE", package)
+    make().save(make_state())
+    assert make().load() is not None
+    (package / "report" / "page.py").write_text("")  # no part of any training
+    assert make().load() is not None
+    for module in ("losses/instance_nce.py", "stages/heterogeneous.py"):
+        (package / module).write_text("changed")
+    with caplog.at_level(logging.INFO):
+        assert make().load() is None
+    said = "not resumed: itkm/losses/instance_nce.py differs; itkm/stages/heterogeneous.py differs; starting anew"
+    assert said in caplog.messages
 
 
 def test_what_differs_from_the_newest_state_is_said(caplog: pytest.LogCaptureFixture) -> None:
@@ -152,6 +182,11 @@ def test_state_that_another_run_left_in_this_folder_is_refused() -> None:
     other.folder.rename(own.folder)
     with pytest.raises(InputError, match=rf"state\.pt: claims to be of .* it is the state of {other.folder.name}"):
         own.load()
+
+
+def test_a_full_gpu_is_not_blamed_on_the_state() -> None:
+    with pytest.raises(torch.OutOfMemoryError), make().restoring():
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def test_the_pause_grows_with_what_a_save_costs(monkeypatch: pytest.MonkeyPatch) -> None:

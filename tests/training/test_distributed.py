@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from itkm.data.training import TrainingImages
@@ -173,6 +174,21 @@ def test_a_lost_partner_ends_the_run_with_a_message(tmp_path: Path) -> None:
     (said, _) = run_joined(work, tmp_path)
     assert said is not None
     assert re.search(r"another process of this run ended.*goes on from the last checkpoint", said)
+
+
+def test_what_was_heard_of_a_lost_connection_is_handed_on(tmp_path: Path) -> None:
+    """NCCL calls everything an error of the connection, two processes on one GPU too."""
+
+    def work() -> str:
+        try:
+            with together(CPU):
+                raise dist.DistBackendError("NCCL error: invalid usage\nDuplicate GPU detected : rank 1 and rank 0\n")
+        except ItkmError as error:
+            return str(error)
+
+    assert all(
+        said.endswith("heard here: Duplicate GPU detected : rank 1 and rank 0") for said in run_joined(work, tmp_path)
+    )
 
 
 def test_alone_nothing_happens() -> None:

@@ -158,6 +158,17 @@ def test_device_that_is_not_there_is_refused() -> None:
     assert resolve_device("auto") == torch.device("cpu")
 
 
+def test_a_gpu_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert resolve_device("auto") == resolve_device("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(InputError, match=r"'cuda:3', but torch sees 1 GPU"):
+        resolve_device("cuda:3")
+    monkeypatch.setenv("LOCAL_RANK", "1")  # the second process of `torchrun`
+    with pytest.raises(InputError, match=r"'cuda:1', but torch sees 1 GPU.* start at most 1 process"):
+        resolve_device("auto")
+
+
 def test_random_numbers_of_stages_and_epochs_differ() -> None:
     draws = {
         float(torch.rand((), generator=torch_generator(1, stage, epoch))) for stage in (1, 2, 3) for epoch in range(9)
