@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from itkm.data.shards import MAX_MEMBER_BYTES, MAX_MEMBERS
+from itkm.data.shards import MAX_MEMBER_BYTES, MAX_MEMBERS, members_of
 from itkm.errors import InputError
 from itkm.feeds.quarantine import Fault
 from itkm.feeds.staging import Staging
@@ -18,6 +18,9 @@ from itkm.feeds.staging import Staging
 MAX_BYTES = 64 * 2**30  # of all members, unpacked: about a million crops of full-HD footage
 MAX_RATIO = 100  # unpacked to packed; images are packed already, so that an archive of them reaches 2
 RATIO_FLOOR = 64 * 2**20  # bytes below which the ratio harms nobody
+
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError)
+"""What a reader raises of a damaged archive, or of one that it does not know; see `_is_of_disk`."""
 
 Member = tuple[str, int, bytes | Fault]
 """Name, declared size, and the content or why it is not read."""
@@ -48,10 +51,17 @@ def unpack(file: Path, staging: Staging) -> None:
                 staging.add(plain, None, fault=content)
             else:
                 staging.add(plain, content)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+    except DAMAGE as error:
+        if _is_of_disk(error):
+            raise
         raise InputError(f"{file}: cannot be read to its end ({error}). Pack it again; nothing was taken.") from error
     if not members:
         raise InputError(f"{file}: no file in it. Expected an archive of crops.")
+
+
+def _is_of_disk(error: Exception) -> bool:
+    """Whether an error tells of the disk; gzip and bz2 raise an OSError of damaged content too, without a number."""
+    return isinstance(error, OSError) and error.errno is not None
 
 
 def _require_caps(file: Path, *, members: int, unpacked: int, packed: int) -> None:
@@ -69,7 +79,7 @@ def _require_caps(file: Path, *, members: int, unpacked: int, packed: int) -> No
 
 def _tar_members(file: Path) -> Iterator[Member]:
     with tarfile.open(file, "r:*") as tar:
-        for member in tar:
+        for member in members_of(tar):
             if member.isdir():
                 continue
             if member.issym() or member.islnk():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
 import os
@@ -13,6 +15,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import faults
 import numpy as np
@@ -287,6 +290,28 @@ def test_an_archive_that_unpacks_to_a_hundred_times_its_size_is_refused(tmp_path
 def test_an_archive_that_breaks_off_is_refused_whole(tmp_path: Path, drop: faults.Drop) -> None:
     file = tar_of(plain(drop.files), tmp_path / "drop.tar.gz")
     file.write_bytes(file.read_bytes()[:-2000])
+    with pytest.raises(InputError, match="to its end"):
+        take(file, tmp_path / "feed")
+    assert not (tmp_path / "feed").exists()
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2"])
+def test_a_damaged_tar_is_not_taken_for_a_shorter_one(tmp_path: Path, drop: faults.Drop, mode: Any) -> None:
+    content = bytearray(tar_of(plain(drop.files), tmp_path / "drop.tar", "w").read_bytes())
+    with tarfile.open(tmp_path / "drop.tar") as tar:
+        content[tar.getmembers()[10].offset] ^= 1
+    packed = {"w": bytes, "w:gz": gzip.compress, "w:bz2": bz2.compress}[mode](content)
+    (tmp_path / "drop.tar").write_bytes(packed)
+    with pytest.raises(InputError, match="to its end"):
+        take(tmp_path / "drop.tar", tmp_path / "feed")
+    assert not (tmp_path / "feed").exists()
+
+
+def test_the_sum_of_a_packed_tar_is_checked(tmp_path: Path, drop: faults.Drop) -> None:
+    file = tar_of(plain(drop.files), tmp_path / "drop.tar.gz")
+    content = bytearray(file.read_bytes())
+    content[-8] ^= 1
+    file.write_bytes(content)
     with pytest.raises(InputError, match="to its end"):
         take(file, tmp_path / "feed")
     assert not (tmp_path / "feed").exists()
