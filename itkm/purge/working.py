@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from itkm.data.manifest import MANIFEST_FILE, read_manifest, write_manifest
-from itkm.data.shards import HIDDEN
+from itkm.data.shards import HIDDEN, members_of
 from itkm.feeds.feed import FEED_FILE, PROFILE_FILE, REPORT_FILE, Feed
 from itkm.files import replacing, write_npz
 from itkm.purge.history import DERIVED, is_derived
@@ -150,7 +150,7 @@ def _drop_members(file: Path, traces: Traces) -> None:
         tarfile.open(file, "r:") as old,
         tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as new,
     ):
-        for member in old:
+        for member in members_of(old):
             content = old.extractfile(member) if member.isreg() else None
             if content is None or not traces.of_content(content.read()):
                 new.addfile(member, content and old.extractfile(member))

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -219,6 +220,30 @@ def test_a_feed_that_nobody_can_read_stops_it_before_anything_changes(root: Path
     with pytest.raises(InputError, match=r"drop/feed\.json: not a feed"):
         erase(make_plan(root, CAMERA))
     assert contents(root, "vi") == before and (root / "gallery.npz").exists()
+
+
+@pytest.mark.parametrize("place", ["old.tar", "data/cc/shards/c2.tar", ".dvc/cache/files/md5/00/" + "0" * 30])
+def test_a_damaged_tar_stops_it_before_anything_changes(root: Path, place: str) -> None:
+    content = bytearray((root / "data" / "cc" / "shards" / "c2.tar").read_bytes())
+    with tarfile.open(root / "data" / "cc" / "shards" / "c2.tar") as tar:
+        content[tar.getmembers()[1].offset] ^= 1
+    (root / place).unlink(missing_ok=True)
+    (root / place).write_bytes(content)
+    gone = theirs(root, CAMERA)
+    before = files_with(root.parent, gone)
+    with pytest.raises(InputError, match=f"{place}: a tar that cannot be read to its end"):
+        erase(make_plan(root, CAMERA))
+    assert files_with(root.parent, gone) == before
+
+
+def test_a_damaged_object_of_a_version_is_named(root: Path) -> None:
+    whole = (root / "data" / "vi" / "shards" / "c1.tar").read_bytes()
+    name = hashlib.md5(whole).hexdigest()
+    place = root / ".dvc" / "cache" / "files" / "md5" / name[:2] / name[2:]
+    place.unlink()
+    place.write_bytes(whole[:-20_000])
+    with pytest.raises(InputError, match=f"DVC's object {name}, the shard c1.tar of an older version"):
+        make_plan(root, CAMERA)
 
 
 def test_a_camera_whose_feeds_were_all_refused_has_them_named(root: Path) -> None:
