@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import shutil
 import stat
@@ -256,6 +257,40 @@ def test_a_zip_gives_its_files_and_names_what_it_cannot_give(tmp_path: Path, dro
     assert (found["link.jpg"], found["../up.jpg"], found["flipped.jpg"]) == ("link", "name", "broken")
     assert len(profile) == len(drop.files) + 3
     assert not any(path.is_symlink() for path in (tmp_path / "feed").rglob("*"))
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_of_a_zip_is_put_aside_alone(tmp_path: Path, drop: faults.Drop, packing: int) -> None:
+    with zipfile.ZipFile(tmp_path / "drop.zip", "w", packing) as out:
+        for name, content in {"flipped.jpg": bytes(range(256)) * 9, **drop.files}.items():
+            out.writestr(name, content)
+    content = bytearray((tmp_path / "drop.zip").read_bytes())
+    start = 30 + len("flipped.jpg")
+    content[start + 4 : start + 40] = bytes(36)
+    (tmp_path / "drop.zip").write_bytes(content)
+    take(tmp_path / "drop.zip", tmp_path / "feed")
+    assert rules(tmp_path / "feed")["flipped.jpg"] == "broken"
+    assert in_feed(tmp_path / "feed") == of(drop.files)
+
+
+def test_folders_are_members_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 10)
+    tar_of([kind(f"{number}", tarfile.DIRTYPE) for number in range(11)], tmp_path / "folders.tar")
+    with zipfile.ZipFile(tmp_path / "folders.zip", "w") as out:
+        for number in range(11):
+            out.writestr(f"{number}/", b"")
+    for name in ("folders.tar", "folders.zip"):
+        with pytest.raises(InputError, match="more than 10 members"):
+            take(tmp_path / name, tmp_path / "feed")
+
+
+@pytest.mark.parametrize("packed", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_packed_tar_that_is_cut_anywhere_is_bad_input(tmp_path: Path, packed: Callable[[bytes], bytes]) -> None:
+    whole = packed(tar_of(plain({"a.jpg": bytes(range(256))}), tmp_path / "a.tar", "w").read_bytes())
+    for size in range(len(whole)):
+        (tmp_path / "a.tar").write_bytes(whole[:size])
+        with pytest.raises(InputError):
+            take(tmp_path / "a.tar", tmp_path / "feed")
 
 
 CAPS: list[tuple[str, int, str]] = [("MAX_MEMBERS", 5, "members"), ("MAX_BYTES", 4000, "members")]
