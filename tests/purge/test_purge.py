@@ -359,6 +359,18 @@ def test_an_import_under_way_stops_it_before_anything_changes(root: Path) -> Non
     assert erase(plan) > 0
 
 
+@pytest.mark.parametrize("scenario", ["vi", "cc"])
+def test_what_came_in_after_the_plan_was_made_goes_too(root: Path, scenario: str) -> None:
+    plan = make_plan(root, PERSON)
+    late, (seen, *_) = make_crop(500, 500), theirs(root, PERSON)
+    row = next(row for row, _ in images_of(scenario) if row["person"] == 2)
+    content = late if scenario == "vi" else seen
+    write_scenario([*images_of(scenario), ({**row, "source": "c1/late.jpg"}, content)], root / "data" / scenario)
+    erase(plan)
+    assert files_with(root.parent, [content]) == []
+    assert not (root / "artifacts" / "features" / f"{scenario}.npz").exists()
+
+
 def test_a_clone_is_listed_once(root: Path) -> None:
     listed = [item for item in make_plan(root, CAMERA).in_project() if item.name.startswith(".itkm/runs")]
     assert [(item.kind, item.name) for item in listed] == [("clone", ".itkm/runs/night")]
