@@ -16,12 +16,15 @@ import pandas as pd
 from itkm.data.manifest import MANIFEST_FILE, read_manifest, write_manifest
 from itkm.data.shards import HIDDEN, members_of
 from itkm.feeds.feed import FEED_FILE, PROFILE_FILE, REPORT_FILE, Feed
+from itkm.feeds.reference import CACHE
 from itkm.files import replacing, write_npz
 from itkm.purge.history import DERIVED, is_derived
 from itkm.purge.traces import Subject, Traces, file_holds, table_rows
 
 LEFT_ALONE = {".git", ".venv", "__pycache__"}
-CHECKPOINTS = HIDDEN / "checkpoints"  # hold memories of features; a training can begin again without them
+HIDDEN_RESULTS = {HIDDEN / "checkpoints": "checkpoints", CACHE: "features"}
+"""Folders with features, and what they hold: a training can begin again without them, feeds make theirs again."""
+
 STAGING = HIDDEN / "import"  # of an import that was cut off
 CLONES = f"{HIDDEN}/*/*/.dvc"  # of the project, in which retraining and ablation run; they can be made again
 
@@ -75,8 +78,9 @@ def find_derived(root: Path, scenarios: Iterable[str]) -> Iterator[Item]:
             name = file.relative_to(root).as_posix()
             if is_derived(name, scenarios) and not file.is_dir():
                 yield Item("result", name, file.stat().st_size, partial(file.unlink, missing_ok=True))
-    if (root / CHECKPOINTS).is_dir():
-        yield _folder(root, root / CHECKPOINTS, "checkpoints")
+    for folder, kind in HIDDEN_RESULTS.items():
+        if (root / folder).is_dir():
+            yield _folder(root, root / folder, kind)
     for clone in _clones(root):
         yield _folder(root, clone, "clone")
 
@@ -93,7 +97,7 @@ def find_elsewhere(root: Path, subject: Subject, traces: Traces, skipped: Iterab
     Raises:
         InputError: a feed that cannot be read, so that nobody knows whose images it holds.
     """
-    leave = {*(root / place for place in DERIVED), *_clones(root), *skipped}
+    leave = {*map(root.joinpath, DERIVED), *map(root.joinpath, HIDDEN_RESULTS), *_clones(root), *skipped}
     for parent, folders, names in os.walk(root):
         if FEED_FILE in names:
             if _is_of(subject, Path(parent)):

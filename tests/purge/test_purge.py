@@ -22,6 +22,7 @@ from itkm.data.shards import HIDDEN, ShardReader, write_scenario
 from itkm.errors import InputError
 from itkm.evaluation.features import FeatureSet
 from itkm.feeds.feed import FEED_FILE, PROFILE_FILE, REPORT_FILE, Feed
+from itkm.feeds.reference import CACHE
 from itkm.files import locked
 from itkm.purge import erase as carried_out
 from itkm.purge.erase import erase
@@ -142,6 +143,9 @@ def root(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     place = root / ".dvc" / "cache" / "files" / "md5" / "00"
     place.mkdir(exist_ok=True)
     (place / ("0" * 30)).write_bytes(stray)  # an object that no version names
+    (root / CACHE).mkdir(parents=True)
+    (root / CACHE / "data-infrared-model.npz").write_bytes(b"features")
+    shutil.copy(root / "data" / "vi" / "manifest.parquet", root / CACHE / "data.parquet")
     for clone in ("runs/night", "ablation/copy"):
         shutil.copytree(root, root / ".itkm" / clone, symlinks=True, ignore=shutil.ignore_patterns(".itkm"))
     return root
@@ -199,6 +203,7 @@ def test_no_byte_is_left_and_all_others_stay(root: Path, subject: Subject) -> No
         assert not [own for own in check_dataset(root / "data" / scenario) if own.severity == "error"]
     assert not list((root / ".itkm").rglob("*.json"))
     assert not list((root / ".itkm").rglob("data")), "clones of the project hold all of it"
+    assert not (root / CACHE).exists(), "what feeds were compared with holds features and names"
 
 
 @pytest.mark.parametrize("subject", [CAMERA, PERSON], ids=["camera", "person"])
