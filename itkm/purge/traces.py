@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict
 from itkm.data.manifest import names_of
 from itkm.data.shards import ShardReader, members_of
 from itkm.errors import InputError
+
+Form = Literal["image", "npz", "parquet", "tar"]
+"""What a file is, told by its content: its name may be any."""
 
 PATHS = ("path", "query_path", "gallery_path")  # columns of our .npz files that name images
 
@@ -107,8 +110,8 @@ def _with_images(traces: Traces, contents: Iterable[bytes]) -> Traces:
     return traces.model_copy(update={"images": traces.images | images, "sizes": traces.sizes | sizes})
 
 
-def holds(stream: BinaryIO, size: int, traces: Traces, *, name: str) -> bool:
-    """Whether a file is one of the images, or a tar, .npz or parquet file with some of them.
+def holds(stream: BinaryIO, size: int, traces: Traces, *, name: str) -> Form | None:
+    """What a file is, by its content, if it is one of the images or has some of them; None where it has none.
 
     Args:
         stream: the file, at its start; it must seek.
@@ -123,7 +126,7 @@ def holds(stream: BinaryIO, size: int, traces: Traces, *, name: str) -> bool:
     stream.seek(0)
     if start[257:262] == b"ustar":
         try:
-            return _tar_holds(stream, traces)
+            return "tar" if _tar_holds(stream, traces) else None
         except Exception as error:  # damaged bytes can make a reader raise anything
             raise InputError(
                 f"{name}: a tar that cannot be read to its end ({error}), so that nobody knows whose images it holds. "
@@ -131,12 +134,12 @@ def holds(stream: BinaryIO, size: int, traces: Traces, *, name: str) -> bool:
             ) from error
     try:
         if start.startswith(b"PK\x03\x04"):
-            return _npz_holds(stream, traces)
+            return "npz" if _npz_holds(stream, traces) else None
         if start.startswith(b"PAR1"):
-            return _parquet_holds(stream, traces)
+            return "parquet" if _parquet_holds(stream, traces) else None
     except Exception:  # such a file only looks like one
-        return False
-    return size in traces.sizes and traces.of_content(stream.read())
+        return None
+    return "image" if size in traces.sizes and traces.of_content(stream.read()) else None
 
 
 def _tar_holds(stream: BinaryIO, traces: Traces) -> bool:
@@ -178,7 +181,7 @@ def table_rows(frame: pd.DataFrame, traces: Traces) -> NDArray[np.bool_]:
     return found | frame["sha256"].isin(traces.images).to_numpy(dtype=bool) if "sha256" in frame else found
 
 
-def file_holds(file: Path, traces: Traces) -> bool:
+def file_holds(file: Path, traces: Traces) -> Form | None:
     """`holds` of a file on the disk."""
     with file.open("rb") as stream:
         return holds(stream, file.stat().st_size, traces, name=str(file))

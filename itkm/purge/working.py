@@ -19,7 +19,7 @@ from itkm.feeds.feed import FEED_FILE, PROFILE_FILE, REPORT_FILE, Feed
 from itkm.feeds.reference import CACHE
 from itkm.files import replacing, write_npz
 from itkm.purge.history import DERIVED, is_derived
-from itkm.purge.traces import Subject, Traces, file_holds, table_rows
+from itkm.purge.traces import Form, Subject, Traces, file_holds, table_rows
 
 LEFT_ALONE = {".git", ".venv", "__pycache__"}
 HIDDEN_RESULTS = {HIDDEN / "checkpoints": "checkpoints", CACHE: "features"}
@@ -107,8 +107,8 @@ def find_elsewhere(root: Path, subject: Subject, traces: Traces, skipped: Iterab
             yield from _shown(root, Path(parent), traces)
         folders[:] = sorted(own for own in folders if own not in LEFT_ALONE and Path(parent, own) not in leave)
         for file in (Path(parent, name) for name in sorted(names)):
-            if not file.is_symlink() and file.is_file() and file_holds(file, traces):
-                kind, erase = HOLDERS.get(file.suffix, ("copy", _remove))
+            if not file.is_symlink() and file.is_file() and (seen := file_holds(file, traces)):
+                kind, erase = HOLDERS[seen]
                 yield Item(kind, file.relative_to(root).as_posix(), file.stat().st_size, partial(erase, file, traces))
 
 
@@ -189,12 +189,13 @@ def _remove(file: Path, _: Traces) -> None:
     file.unlink(missing_ok=True)
 
 
-HOLDERS: dict[str, tuple[str, Callable[[Path, Traces], None]]] = {
-    ".npz": ("gallery", _drop_features),
-    ".parquet": ("table", _drop_table_rows),
-    ".tar": ("tar", _drop_members),
+HOLDERS: dict[Form, tuple[str, Callable[[Path, Traces], None]]] = {
+    "image": ("copy", _remove),
+    "npz": ("gallery", _drop_features),
+    "parquet": ("table", _drop_table_rows),
+    "tar": ("tar", _drop_members),
 }
-"""What a file with other things beside the images is called, and what takes them out of it."""
+"""What a file that is or holds an image is called, and what takes the images out of it, all else staying."""
 
 
 def _folder(root: Path, folder: Path, kind: str) -> Item:

@@ -376,6 +376,20 @@ def test_what_came_in_after_the_plan_was_made_goes_too(root: Path, scenario: str
     assert not (root / "artifacts" / "features" / f"{scenario}.npz").exists()
 
 
+def test_a_file_loses_the_images_alone_whatever_its_name(root: Path) -> None:
+    data = root / "data" / "vi"
+    held = {"old.tar.bak": data / "shards" / "c2.tar", "table.pq": data / "manifest.parquet"}
+    for name, source in {**held, "vectors.old": root / "gallery.npz"}.items():
+        shutil.copy(source, root / name)
+    kept = set(read_manifest(data)["path"][~PERSON.rows(read_manifest(data))])
+    erase(make_plan(root, PERSON))
+    with tarfile.open(root / "old.tar.bak") as tar:
+        assert set(tar.getnames()) == {path for path in kept if path.startswith("c2/")}
+    assert set(pd.read_parquet(root / "table.pq")["path"]) == kept
+    with np.load(root / "vectors.old") as vectors:
+        assert len(vectors["path"]) == len(kept)
+
+
 def test_a_clone_is_listed_once(root: Path) -> None:
     listed = [item for item in make_plan(root, CAMERA).in_project() if item.name.startswith(".itkm/runs")]
     assert [(item.kind, item.name) for item in listed] == [("clone", ".itkm/runs/night")]

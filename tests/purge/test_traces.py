@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from itkm.data.manifest import read_manifest
 from itkm.data.shards import write_scenario
 from itkm.errors import InputError
-from itkm.purge.traces import Subject, Traces, file_holds, holds, traces_of
+from itkm.purge.traces import Form, Subject, Traces, file_holds, holds, traces_of
 from tiny import make_crop, scenario_rows
 
 OURS, OTHER = make_crop(1, 1), make_crop(2, 2)
@@ -54,7 +54,7 @@ def table_of(**columns: object) -> bytes:
     return pd.DataFrame(columns).to_parquet()
 
 
-def found(content: bytes, traces: Traces) -> bool:
+def found(content: bytes, traces: Traces) -> Form | None:
     return holds(io.BytesIO(content), len(content), traces, name="a file")
 
 
@@ -62,11 +62,11 @@ def test_it_is_found_wherever_it_lies(traces: Traces) -> None:
     (digest,) = traces.images
     member = next(name for name in traces.names if digest[:16] in name)
     assert traces.names == {member, "c1/0001.jpg"}
-    assert found(OURS, traces)
-    assert found(tar_of(OTHER, OURS), traces)
-    assert found(npz_of(path=np.array(["x", "c1/0001.jpg"])), traces)
+    assert found(OURS, traces) == "image"
+    assert found(tar_of(OTHER, OURS), traces) == "tar"
+    assert found(npz_of(path=np.array(["x", "c1/0001.jpg"])), traces) == "npz"
     assert found(npz_of(query_path=np.array([member])), traces)
-    assert found(table_of(path=[member], scenario=["vi"]), traces)
+    assert found(table_of(path=[member], scenario=["vi"]), traces) == "parquet"
     assert found(table_of(path=["renamed.jpg"], sha256=[digest]), traces)
 
 
@@ -88,7 +88,7 @@ def test_a_damaged_file_raises_nothing_else(traces: Traces, kind: str, data: st.
     cut = data.draw(st.booleans())
     damaged = whole[:place] if cut else whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
     with contextlib.suppress(InputError) if kind == "tar" else contextlib.nullcontext():
-        assert found(damaged, traces) in (True, False)
+        assert found(damaged, traces) in (kind, None)
 
 
 @pytest.mark.parametrize("images", [(OTHER, OURS), (OURS, OTHER)], ids=["behind", "before"])
