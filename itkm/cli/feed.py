@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from itkm.retrieval.gallery import Gallery
     from itkm.retrieval.model import Model
 
-CACHE = Path(".itkm", "feeds", "reference")
-
 PATTERN = (
     r"(?:(?P<camera>[A-Za-z0-9][A-Za-z0-9.-]*)_)?(?P<timestamp>\d{8}T\d{6}(?:\.\d+)?Z?)(?:_t?(?P<tracklet>\d+)(?!\d))?"
 )
@@ -181,7 +179,7 @@ def calibrate() -> None:
     """
     from itkm.feeds.calibrate import as_lines
     from itkm.feeds.calibrate import calibrate as limits_of
-    from itkm.feeds.reference import cached_profile
+    from itkm.feeds.reference import CACHE, cached_profile
     from itkm.stages.layout import Layout
 
     settings, layout = project_settings(), Layout()
@@ -194,7 +192,7 @@ def _judge(folder: Path, feed: Feed, profile: pd.DataFrame, data: Path) -> Verdi
     from itkm.feeds import history
     from itkm.feeds.compare import compare
     from itkm.feeds.feed import PROFILE_FILE
-    from itkm.feeds.reference import load_reference
+    from itkm.feeds.reference import CACHE, load_reference
     from itkm.feeds.report import write_report
     from itkm.feeds.suite import validate as judge
     from itkm.files import replacing

@@ -10,7 +10,7 @@ import tarfile
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -131,7 +131,7 @@ def index_shard(file: Path) -> dict[str, Place]:
         # "r:" opens uncompressed tars only: a compressed one could not be read at random, and could be a bomb.
         with tarfile.open(file, "r:") as tar:
             index: dict[str, Place] = {}
-            for member in tar:
+            for member in members_of(tar):
                 _require_plain(member, file=file, index=index)
                 index[member.name] = (member.offset_data, member.size)
     except FileNotFoundError as error:
@@ -141,6 +141,34 @@ def index_shard(file: Path) -> dict[str, Place]:
     except (tarfile.TarError, OSError) as error:
         raise InputError(f"{file}: cannot be read as a tar ({error}). Import the data again.") from error
     return index
+
+
+class _Header(tarfile.TarInfo):
+    """A header of which damage is told from the end of the archive, which `tarfile` does only for the first."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if bytes(buf) == bytes(tarfile.BLOCKSIZE):  # the end of the archive
+                raise
+            raise tarfile.ReadError(str(error)) from error
+
+
+def members_of(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The members of a tar that was just opened, of which none is missing: a damaged tar is not a shorter one.
+
+    Raises:
+        tarfile.ReadError: a header is damaged or missing, or the end is not the end.
+        OSError, EOFError, lzma.LZMAError: as the file raises it that is read; of a packed one the sum is checked, too.
+    """
+    tar.tarinfo = _Header  # the first header was read, and is whole or refused, when the tar was opened
+    yield from tar
+    assert tar.fileobj is not None
+    padding = tar.fileobj.read(MAX_MEMBER_BYTES)  # a packed tar checks its sum where it ends
+    if any(padding) or tar.fileobj.read(1):  # as where a header was overwritten with zeros
+        raise tarfile.ReadError("its end is followed by more than padding")
 
 
 def write_scenario(images: Iterable[tuple[Mapping[str, object], bytes]], folder: Path) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from itkm.data.shards import MAX_MEMBER_BYTES, MAX_MEMBERS
+from itkm.data.shards import MAX_MEMBER_BYTES, MAX_MEMBERS, members_of
 from itkm.errors import InputError
 from itkm.feeds.quarantine import Fault
 from itkm.feeds.staging import Staging
@@ -19,19 +19,25 @@ MAX_BYTES = 64 * 2**30  # of all members, unpacked: about a million crops of ful
 MAX_RATIO = 100  # unpacked to packed; images are packed already, so that an archive of them reaches 2
 RATIO_FLOOR = 64 * 2**20  # bytes below which the ratio harms nobody
 
-Member = tuple[str, int, bytes | Fault]
-"""Name, declared size, and the content or why it is not read."""
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError)
+"""What a reader raises of a damaged archive, or of one that it does not know; see `_is_of_disk`."""
+
+Member = tuple[str, int, bytes | Fault | None]
+"""Name, declared size, and the content or why it is not read; None of a folder."""
 
 
 def is_archive(file: Path) -> bool:
     """Whether a file is a tar, packed or not, or a zip."""
-    return zipfile.is_zipfile(file) or tarfile.is_tarfile(file)
+    try:
+        return zipfile.is_zipfile(file) or tarfile.is_tarfile(file)
+    except EOFError:  # a packed tar that breaks off within its first bytes, which `unpack` says
+        return True
 
 
 def unpack(file: Path, staging: Staging) -> None:
     """Copies the members of an archive, which is only read.
 
-    Links, devices and members of more than `MAX_MEMBER_BYTES` are noted, not read. Folders are skipped.
+    Links, devices and members of more than `MAX_MEMBER_BYTES` are noted, not read. Folders are only counted.
 
     Raises:
         InputError: damaged, empty, or more members, bytes or compression than the caps allow.
@@ -46,12 +52,19 @@ def unpack(file: Path, staging: Staging) -> None:
             plain = name.removeprefix("./")  # as `tar -c .` names what it packs
             if isinstance(content, Fault):
                 staging.add(plain, None, fault=content)
-            else:
+            elif content is not None:
                 staging.add(plain, content)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+    except DAMAGE as error:
+        if _is_of_disk(error):
+            raise
         raise InputError(f"{file}: cannot be read to its end ({error}). Pack it again; nothing was taken.") from error
-    if not members:
+    if not staging.entries:
         raise InputError(f"{file}: no file in it. Expected an archive of crops.")
+
+
+def _is_of_disk(error: Exception) -> bool:
+    """Whether an error tells of the disk; gzip and bz2 raise an OSError of damaged content too, without a number."""
+    return isinstance(error, OSError) and error.errno is not None
 
 
 def _require_caps(file: Path, *, members: int, unpacked: int, packed: int) -> None:
@@ -69,10 +82,10 @@ def _require_caps(file: Path, *, members: int, unpacked: int, packed: int) -> No
 
 def _tar_members(file: Path) -> Iterator[Member]:
     with tarfile.open(file, "r:*") as tar:
-        for member in tar:
+        for member in members_of(tar):
             if member.isdir():
-                continue
-            if member.issym() or member.islnk():
+                yield member.name, 0, None
+            elif member.issym() or member.islnk():
                 yield member.name, 0, _link(member.name, member.linkname)
             elif not member.isreg() or member.issparse():
                 yield (
@@ -94,8 +107,8 @@ def _zip_members(file: Path) -> Iterator[Member]:
             mode = member.external_attr >> 16
             name = member.filename
             if member.is_dir():
-                continue
-            if stat.S_ISLNK(mode):
+                yield name, 0, None
+            elif stat.S_ISLNK(mode):
                 yield name, 0, _link(name, "its target")
             elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
                 yield name, 0, Fault("special", f"{name}: a device or pipe. Remove it.")
@@ -111,7 +124,9 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | Fault:
     """Its content: never more than it declares, as zipfile stops there and then checks the sum."""
     try:
         return archive.read(member)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except DAMAGE as error:
+        if _is_of_disk(error):
+            raise
         return Fault("broken", f"{member.filename}: cannot be unpacked ({error}). Deliver it again.")
 
 

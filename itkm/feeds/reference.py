@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from itkm import __version__
 from itkm.data.images import Encoded, packed_images
 from itkm.data.manifest import MANIFEST_FILE, read_manifest
+from itkm.data.shards import HIDDEN
 from itkm.feeds.accepted import profile_scenario
 from itkm.feeds.thresholds import Reference
 from itkm.files import replacing, sha256, write_npz
+
+CACHE = HIDDEN / "feeds" / "reference"  # of a project; what it keeps is made again where it is missing
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,18 @@ import yaml
 from itkm.data.shards import HIDDEN
 from itkm.errors import ItkmError
 from itkm.files import locked
-from itkm.purge.plan import Plan, keep_journal
+from itkm.purge.plan import Plan, keep_journal, make_plan
 from itkm.purge.stores import CACHE
 
 logger = logging.getLogger(__name__)
 
 
 def erase(plan: Plan) -> int:
-    """Erases all that a plan found and returns the number of files.
+    """Erases the subject of a plan and returns the number of files.
 
-    First the project's folder; then DVC records the data as they are now and pushes them, so that no remote is left
-    without the images that stay; only then the old objects go. Nobody imports or accepts a feed meanwhile.
+    What goes is looked for once more when nobody can import or accept a feed any longer: one may have come in since the
+    plan was made. First the project's folder; then DVC records the data as they are now and pushes them, so that no
+    remote is left without the images that stay; only then the old objects go.
 
     Raises:
         InputError: an import or an acceptance is under way, or a feed cannot be read; nothing was changed.
@@ -33,7 +34,10 @@ def erase(plan: Plan) -> int:
         for scenario in sorted(plan.journal.scenarios):
             if (folder := plan.root / "data" / scenario).is_dir():
                 held.enter_context(locked(folder / HIDDEN))
-        return _erase(plan)
+        now = make_plan(plan.root, plan.subject)
+        if now.journal.scenarios <= plan.journal.scenarios:
+            return _erase(now)
+    return erase(now)  # the images came into another scenario, too, which was not held
 
 
 def _erase(plan: Plan) -> int:

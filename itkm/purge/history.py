@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from itkm.data.manifest import MANIFEST_FILE, read_manifest
+from itkm.data.shards import index_shard
 from itkm.errors import InputError
 from itkm.files import sha256
 from itkm.purge.stores import TREE, Store, copy_object, read_tree
@@ -102,10 +103,22 @@ def _add_version(past: Past, tree: dict[str, str], subject: Subject, stores: lis
             return
         shards = sorted(set(manifest["shard"][rows]) & set(tree))
         for shard in shards:
-            copy_object(tree[shard], stores, folder / shard)
+            _copy_shard(tree[shard], stores, folder / shard)
         past.traces |= traces_of(manifest, rows, folder, scenario=subject.scenario)
         past.objects.update({tree[name]: f"data/{subject.scenario}/{name}" for name in [MANIFEST_FILE, *shards]})
         past.manifests.add(sha256(folder / MANIFEST_FILE))
+
+
+def _copy_shard(name: str, stores: list[Store], target: Path) -> None:
+    """`copy_object` of a shard, which may be missing but not damaged: it tells by what its images are known again."""
+    if copy_object(name, stores, target):
+        try:
+            index_shard(target)
+        except InputError as error:
+            raise InputError(
+                f"DVC's object {name}, the shard {target.name} of an older version: it is damaged. Bring it back whole "
+                "or remove it from the cache and the remotes, then type the same command again."
+            ) from error
 
 
 def _add_unnamed(past: Past, store: Store) -> None:
@@ -114,7 +127,7 @@ def _add_unnamed(past: Past, store: Store) -> None:
         if name in past.objects or name.endswith(TREE):
             continue
         with store.open(name) as stream:
-            if holds(stream, store.size(name), past.traces):
+            if holds(stream, store.size(name), past.traces, name=store.odb.oid_to_path(name)):
                 past.objects[name] = "found by its content"
 
 

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from itkm.data.manifest import names_of
-from itkm.data.shards import ShardReader
+from itkm.data.shards import ShardReader, members_of
 from itkm.errors import InputError
+
+Form = Literal["image", "npz", "parquet", "tar"]
+"""What a file is, told by its content: its name may be any."""
 
 PATHS = ("path", "query_path", "gallery_path")  # columns of our .npz files that name images
 
@@ -107,36 +110,46 @@ def _with_images(traces: Traces, contents: Iterable[bytes]) -> Traces:
     return traces.model_copy(update={"images": traces.images | images, "sizes": traces.sizes | sizes})
 
 
-def holds(stream: BinaryIO, size: int, traces: Traces) -> bool:
-    """Whether a file is one of the images, or a tar, .npz or parquet file with some of them.
+def holds(stream: BinaryIO, size: int, traces: Traces, *, name: str) -> Form | None:
+    """What a file is, by its content, if it is one of the images or has some of them; None where it has none.
 
     Args:
         stream: the file, at its start; it must seek.
         size: of the file, in bytes.
         traces: what tells the images.
+        name: of the file, for errors.
+
+    Raises:
+        InputError: a damaged tar: nobody knows whose images lie behind the damage.
     """
     start = stream.read(512)
     stream.seek(0)
+    if start[257:262] == b"ustar":
+        try:
+            return "tar" if _tar_holds(stream, traces) else None
+        except Exception as error:  # damaged bytes can make a reader raise anything
+            raise InputError(
+                f"{name}: a tar that cannot be read to its end ({error}), so that nobody knows whose images it holds. "
+                "Bring it back whole or remove it, then type the same command again."
+            ) from error
     try:
-        if start[257:262] == b"ustar":
-            return _tar_holds(stream, traces)
         if start.startswith(b"PK\x03\x04"):
-            return _npz_holds(stream, traces)
+            return "npz" if _npz_holds(stream, traces) else None
         if start.startswith(b"PAR1"):
-            return _parquet_holds(stream, traces)
-    except Exception:  # damaged bytes can make a reader raise anything; such a file only looks like one
-        return False
-    return size in traces.sizes and traces.of_content(stream.read())
+            return "parquet" if _parquet_holds(stream, traces) else None
+    except Exception:  # such a file only looks like one
+        return None
+    return "image" if size in traces.sizes and traces.of_content(stream.read()) else None
 
 
 def _tar_holds(stream: BinaryIO, traces: Traces) -> bool:
     with tarfile.open(fileobj=stream, mode="r:") as tar:
-        for member in tar:
-            if member.isreg() and member.size in traces.sizes:
+        found = False
+        for member in members_of(tar):  # to the end, as a damaged one cannot be written anew either
+            if not found and member.isreg() and member.size in traces.sizes:
                 content = tar.extractfile(member)
-                if content is not None and traces.of_content(content.read()):
-                    return True
-    return False
+                found = content is not None and traces.of_content(content.read())
+    return found
 
 
 def _npz_holds(stream: BinaryIO, traces: Traces) -> bool:
@@ -168,7 +181,7 @@ def table_rows(frame: pd.DataFrame, traces: Traces) -> NDArray[np.bool_]:
     return found | frame["sha256"].isin(traces.images).to_numpy(dtype=bool) if "sha256" in frame else found
 
 
-def file_holds(file: Path, traces: Traces) -> bool:
+def file_holds(file: Path, traces: Traces) -> Form | None:
     """`holds` of a file on the disk."""
     with file.open("rb") as stream:
-        return holds(stream, file.stat().st_size, traces)
+        return holds(stream, file.stat().st_size, traces, name=str(file))

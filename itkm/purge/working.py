@@ -14,14 +14,17 @@ import numpy as np
 import pandas as pd
 
 from itkm.data.manifest import MANIFEST_FILE, read_manifest, write_manifest
-from itkm.data.shards import HIDDEN
+from itkm.data.shards import HIDDEN, members_of
 from itkm.feeds.feed import FEED_FILE, PROFILE_FILE, REPORT_FILE, Feed
+from itkm.feeds.reference import CACHE
 from itkm.files import replacing, write_npz
 from itkm.purge.history import DERIVED, is_derived
-from itkm.purge.traces import Subject, Traces, file_holds, table_rows
+from itkm.purge.traces import Form, Subject, Traces, file_holds, table_rows
 
 LEFT_ALONE = {".git", ".venv", "__pycache__"}
-CHECKPOINTS = HIDDEN / "checkpoints"  # hold memories of features; a training can begin again without them
+HIDDEN_RESULTS = {HIDDEN / "checkpoints": "checkpoints", CACHE: "features"}
+"""Folders with features, and what they hold: a training can begin again without them, feeds make theirs again."""
+
 STAGING = HIDDEN / "import"  # of an import that was cut off
 CLONES = f"{HIDDEN}/*/*/.dvc"  # of the project, in which retraining and ablation run; they can be made again
 
@@ -75,8 +78,9 @@ def find_derived(root: Path, scenarios: Iterable[str]) -> Iterator[Item]:
             name = file.relative_to(root).as_posix()
             if is_derived(name, scenarios) and not file.is_dir():
                 yield Item("result", name, file.stat().st_size, partial(file.unlink, missing_ok=True))
-    if (root / CHECKPOINTS).is_dir():
-        yield _folder(root, root / CHECKPOINTS, "checkpoints")
+    for folder, kind in HIDDEN_RESULTS.items():
+        if (root / folder).is_dir():
+            yield _folder(root, root / folder, kind)
     for clone in _clones(root):
         yield _folder(root, clone, "clone")
 
@@ -93,7 +97,7 @@ def find_elsewhere(root: Path, subject: Subject, traces: Traces, skipped: Iterab
     Raises:
         InputError: a feed that cannot be read, so that nobody knows whose images it holds.
     """
-    leave = {*(root / place for place in DERIVED), *_clones(root), *skipped}
+    leave = {*map(root.joinpath, DERIVED), *map(root.joinpath, HIDDEN_RESULTS), *_clones(root), *skipped}
     for parent, folders, names in os.walk(root):
         if FEED_FILE in names:
             if _is_of(subject, Path(parent)):
@@ -103,8 +107,8 @@ def find_elsewhere(root: Path, subject: Subject, traces: Traces, skipped: Iterab
             yield from _shown(root, Path(parent), traces)
         folders[:] = sorted(own for own in folders if own not in LEFT_ALONE and Path(parent, own) not in leave)
         for file in (Path(parent, name) for name in sorted(names)):
-            if not file.is_symlink() and file.is_file() and file_holds(file, traces):
-                kind, erase = HOLDERS.get(file.suffix, ("copy", _remove))
+            if not file.is_symlink() and file.is_file() and (seen := file_holds(file, traces)):
+                kind, erase = HOLDERS[seen]
                 yield Item(kind, file.relative_to(root).as_posix(), file.stat().st_size, partial(erase, file, traces))
 
 
@@ -150,7 +154,7 @@ def _drop_members(file: Path, traces: Traces) -> None:
         tarfile.open(file, "r:") as old,
         tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as new,
     ):
-        for member in old:
+        for member in members_of(old):
             content = old.extractfile(member) if member.isreg() else None
             if content is None or not traces.of_content(content.read()):
                 new.addfile(member, content and old.extractfile(member))
@@ -185,12 +189,13 @@ def _remove(file: Path, _: Traces) -> None:
     file.unlink(missing_ok=True)
 
 
-HOLDERS: dict[str, tuple[str, Callable[[Path, Traces], None]]] = {
-    ".npz": ("gallery", _drop_features),
-    ".parquet": ("table", _drop_table_rows),
-    ".tar": ("tar", _drop_members),
+HOLDERS: dict[Form, tuple[str, Callable[[Path, Traces], None]]] = {
+    "image": ("copy", _remove),
+    "npz": ("gallery", _drop_features),
+    "parquet": ("table", _drop_table_rows),
+    "tar": ("tar", _drop_members),
 }
-"""What a file with other things beside the images is called, and what takes them out of it."""
+"""What a file that is or holds an image is called, and what takes the images out of it, all else staying."""
 
 
 def _folder(root: Path, folder: Path, kind: str) -> Item:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import multiprocessing
+import os
+import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,7 @@ import pytest
 
 from itkm.data import shards
 from itkm.data.manifest import read_manifest
-from itkm.data.shards import ShardReader, ShardWriter, index_shard, unlisted_shards, write_scenario
+from itkm.data.shards import ShardReader, ShardWriter, index_shard, members_of, unlisted_shards, write_scenario
 from itkm.errors import InputError
 
 MakeImage = Callable[..., bytes]
@@ -153,6 +155,49 @@ def test_truncated_and_foreign_files_are_refused(tmp_path: Path, make_row: MakeR
     for shard in ("cut.tar", "not.tar"):
         with pytest.raises(InputError, match=r"cannot be read as a tar"):
             ShardReader(tmp_path).names(shard)
+
+
+def flip(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+DAMAGE: dict[str, Callable[[bytes, int], bytes]] = {
+    "flipped": flip,
+    "zeroed": lambda whole, header: whole[:header] + bytes(512) + whole[header + 512 :],
+    "cut": lambda whole, header: whole[:header],
+    "cut within": lambda whole, header: whole[: header + 100],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_shard_is_not_taken_for_a_shorter_one(tmp_path: Path, make_row: MakeRow, damage: str) -> None:
+    write_scenario(some_images(make_row), tmp_path)
+    file = tmp_path / "shards/c2.tar"
+    with tarfile.open(file) as tar:
+        header = tar.getmembers()[4].offset
+    file.write_bytes(DAMAGE[damage](file.read_bytes(), header))
+    with pytest.raises(InputError, match=r"c2\.tar: cannot be read as a tar"):
+        ShardReader(tmp_path).names("shards/c2.tar")
+
+
+@pytest.mark.parametrize("mode", ["r:", "r|"])
+@pytest.mark.parametrize("packer", ["python", "gnu", "no padding", "empty"])
+def test_a_whole_tar_is_read_whoever_wrote_it(tmp_path: Path, packer: str, mode: Any) -> None:
+    names = [] if packer == "empty" else [f"{number}{'x' * 60 * number}.jpg" for number in range(4)]
+    file = tmp_path / "a.tar"
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(bytes([number]) * 700 * number)
+    if packer == "gnu":
+        subprocess.run(["tar", "-cf", file, *names], cwd=tmp_path, check=True)
+    else:
+        with tarfile.open(file, "w") as tar:
+            for name in names:
+                tar.add(tmp_path / name, name)
+    if packer == "no padding":
+        blocks = -(-len(file.read_bytes().rstrip(b"\0")) // 512)
+        os.truncate(file, 512 * (blocks + 1))
+    with tarfile.open(file, mode) as tar:
+        assert [member.name for member in members_of(tar)] == names
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])

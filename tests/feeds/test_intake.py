@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import os
 import shutil
 import stat
@@ -13,6 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import faults
 import numpy as np
@@ -255,6 +259,40 @@ def test_a_zip_gives_its_files_and_names_what_it_cannot_give(tmp_path: Path, dro
     assert not any(path.is_symlink() for path in (tmp_path / "feed").rglob("*"))
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_of_a_zip_is_put_aside_alone(tmp_path: Path, drop: faults.Drop, packing: int) -> None:
+    with zipfile.ZipFile(tmp_path / "drop.zip", "w", packing) as out:
+        for name, content in {"flipped.jpg": bytes(range(256)) * 9, **drop.files}.items():
+            out.writestr(name, content)
+    content = bytearray((tmp_path / "drop.zip").read_bytes())
+    start = 30 + len("flipped.jpg")
+    content[start + 4 : start + 40] = bytes(36)
+    (tmp_path / "drop.zip").write_bytes(content)
+    take(tmp_path / "drop.zip", tmp_path / "feed")
+    assert rules(tmp_path / "feed")["flipped.jpg"] == "broken"
+    assert in_feed(tmp_path / "feed") == of(drop.files)
+
+
+def test_folders_are_members_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 10)
+    tar_of([kind(f"{number}", tarfile.DIRTYPE) for number in range(11)], tmp_path / "folders.tar")
+    with zipfile.ZipFile(tmp_path / "folders.zip", "w") as out:
+        for number in range(11):
+            out.writestr(f"{number}/", b"")
+    for name in ("folders.tar", "folders.zip"):
+        with pytest.raises(InputError, match="more than 10 members"):
+            take(tmp_path / name, tmp_path / "feed")
+
+
+@pytest.mark.parametrize("packed", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_packed_tar_that_is_cut_anywhere_is_bad_input(tmp_path: Path, packed: Callable[[bytes], bytes]) -> None:
+    whole = packed(tar_of(plain({"a.jpg": bytes(range(256))}), tmp_path / "a.tar", "w").read_bytes())
+    for size in range(len(whole)):
+        (tmp_path / "a.tar").write_bytes(whole[:size])
+        with pytest.raises(InputError):
+            take(tmp_path / "a.tar", tmp_path / "feed")
+
+
 CAPS: list[tuple[str, int, str]] = [("MAX_MEMBERS", 5, "members"), ("MAX_BYTES", 4000, "members")]
 
 
@@ -287,6 +325,28 @@ def test_an_archive_that_unpacks_to_a_hundred_times_its_size_is_refused(tmp_path
 def test_an_archive_that_breaks_off_is_refused_whole(tmp_path: Path, drop: faults.Drop) -> None:
     file = tar_of(plain(drop.files), tmp_path / "drop.tar.gz")
     file.write_bytes(file.read_bytes()[:-2000])
+    with pytest.raises(InputError, match="to its end"):
+        take(file, tmp_path / "feed")
+    assert not (tmp_path / "feed").exists()
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2"])
+def test_a_damaged_tar_is_not_taken_for_a_shorter_one(tmp_path: Path, drop: faults.Drop, mode: Any) -> None:
+    content = bytearray(tar_of(plain(drop.files), tmp_path / "drop.tar", "w").read_bytes())
+    with tarfile.open(tmp_path / "drop.tar") as tar:
+        content[tar.getmembers()[10].offset] ^= 1
+    packed = {"w": bytes, "w:gz": gzip.compress, "w:bz2": bz2.compress}[mode](content)
+    (tmp_path / "drop.tar").write_bytes(packed)
+    with pytest.raises(InputError, match="to its end"):
+        take(tmp_path / "drop.tar", tmp_path / "feed")
+    assert not (tmp_path / "feed").exists()
+
+
+def test_the_sum_of_a_packed_tar_is_checked(tmp_path: Path, drop: faults.Drop) -> None:
+    file = tar_of(plain(drop.files), tmp_path / "drop.tar.gz")
+    content = bytearray(file.read_bytes())
+    content[-8] ^= 1
+    file.write_bytes(content)
     with pytest.raises(InputError, match="to its end"):
         take(file, tmp_path / "feed")
     assert not (tmp_path / "feed").exists()

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from itkm.data.shards import HIDDEN, ShardReader, write_scenario
 from itkm.errors import InputError
 from itkm.evaluation.features import FeatureSet
 from itkm.feeds.feed import FEED_FILE, PROFILE_FILE, REPORT_FILE, Feed
+from itkm.feeds.reference import CACHE
 from itkm.files import locked
 from itkm.purge import erase as carried_out
 from itkm.purge.erase import erase
@@ -141,6 +143,9 @@ def root(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     place = root / ".dvc" / "cache" / "files" / "md5" / "00"
     place.mkdir(exist_ok=True)
     (place / ("0" * 30)).write_bytes(stray)  # an object that no version names
+    (root / CACHE).mkdir(parents=True)
+    (root / CACHE / "data-infrared-model.npz").write_bytes(b"features")
+    shutil.copy(root / "data" / "vi" / "manifest.parquet", root / CACHE / "data.parquet")
     for clone in ("runs/night", "ablation/copy"):
         shutil.copytree(root, root / ".itkm" / clone, symlinks=True, ignore=shutil.ignore_patterns(".itkm"))
     return root
@@ -198,6 +203,7 @@ def test_no_byte_is_left_and_all_others_stay(root: Path, subject: Subject) -> No
         assert not [own for own in check_dataset(root / "data" / scenario) if own.severity == "error"]
     assert not list((root / ".itkm").rglob("*.json"))
     assert not list((root / ".itkm").rglob("data")), "clones of the project hold all of it"
+    assert not (root / CACHE).exists(), "what feeds were compared with holds features and names"
 
 
 @pytest.mark.parametrize("subject", [CAMERA, PERSON], ids=["camera", "person"])
@@ -219,6 +225,30 @@ def test_a_feed_that_nobody_can_read_stops_it_before_anything_changes(root: Path
     with pytest.raises(InputError, match=r"drop/feed\.json: not a feed"):
         erase(make_plan(root, CAMERA))
     assert contents(root, "vi") == before and (root / "gallery.npz").exists()
+
+
+@pytest.mark.parametrize("place", ["old.tar", "data/cc/shards/c2.tar", ".dvc/cache/files/md5/00/" + "0" * 30])
+def test_a_damaged_tar_stops_it_before_anything_changes(root: Path, place: str) -> None:
+    content = bytearray((root / "data" / "cc" / "shards" / "c2.tar").read_bytes())
+    with tarfile.open(root / "data" / "cc" / "shards" / "c2.tar") as tar:
+        content[tar.getmembers()[1].offset] ^= 1
+    (root / place).unlink(missing_ok=True)
+    (root / place).write_bytes(content)
+    gone = theirs(root, CAMERA)
+    before = files_with(root.parent, gone)
+    with pytest.raises(InputError, match=f"{place}: a tar that cannot be read to its end"):
+        erase(make_plan(root, CAMERA))
+    assert files_with(root.parent, gone) == before
+
+
+def test_a_damaged_object_of_a_version_is_named(root: Path) -> None:
+    whole = (root / "data" / "vi" / "shards" / "c1.tar").read_bytes()
+    name = hashlib.md5(whole).hexdigest()
+    place = root / ".dvc" / "cache" / "files" / "md5" / name[:2] / name[2:]
+    place.unlink()
+    place.write_bytes(whole[:-20_000])
+    with pytest.raises(InputError, match=f"DVC's object {name}, the shard c1.tar of an older version"):
+        make_plan(root, CAMERA)
 
 
 def test_a_camera_whose_feeds_were_all_refused_has_them_named(root: Path) -> None:
@@ -332,6 +362,32 @@ def test_an_import_under_way_stops_it_before_anything_changes(root: Path) -> Non
     assert read_manifest(root / "data" / "vi").equals(before)
     assert not plan.file.exists()
     assert erase(plan) > 0
+
+
+@pytest.mark.parametrize("scenario", ["vi", "cc"])
+def test_what_came_in_after_the_plan_was_made_goes_too(root: Path, scenario: str) -> None:
+    plan = make_plan(root, PERSON)
+    late, (seen, *_) = make_crop(500, 500), theirs(root, PERSON)
+    row = next(row for row, _ in images_of(scenario) if row["person"] == 2)
+    content = late if scenario == "vi" else seen
+    write_scenario([*images_of(scenario), ({**row, "source": "c1/late.jpg"}, content)], root / "data" / scenario)
+    erase(plan)
+    assert files_with(root.parent, [content]) == []
+    assert not (root / "artifacts" / "features" / f"{scenario}.npz").exists()
+
+
+def test_a_file_loses_the_images_alone_whatever_its_name(root: Path) -> None:
+    data = root / "data" / "vi"
+    held = {"old.tar.bak": data / "shards" / "c2.tar", "table.pq": data / "manifest.parquet"}
+    for name, source in {**held, "vectors.old": root / "gallery.npz"}.items():
+        shutil.copy(source, root / name)
+    kept = set(read_manifest(data)["path"][~PERSON.rows(read_manifest(data))])
+    erase(make_plan(root, PERSON))
+    with tarfile.open(root / "old.tar.bak") as tar:
+        assert set(tar.getnames()) == {path for path in kept if path.startswith("c2/")}
+    assert set(pd.read_parquet(root / "table.pq")["path"]) == kept
+    with np.load(root / "vectors.old") as vectors:
+        assert len(vectors["path"]) == len(kept)
 
 
 def test_a_clone_is_listed_once(root: Path) -> None:

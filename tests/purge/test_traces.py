@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from itkm.data.manifest import read_manifest
 from itkm.data.shards import write_scenario
 from itkm.errors import InputError
-from itkm.purge.traces import Subject, Traces, file_holds, holds, traces_of
+from itkm.purge.traces import Form, Subject, Traces, file_holds, holds, traces_of
 from tiny import make_crop, scenario_rows
 
 OURS, OTHER = make_crop(1, 1), make_crop(2, 2)
@@ -53,19 +54,19 @@ def table_of(**columns: object) -> bytes:
     return pd.DataFrame(columns).to_parquet()
 
 
-def found(content: bytes, traces: Traces) -> bool:
-    return holds(io.BytesIO(content), len(content), traces)
+def found(content: bytes, traces: Traces) -> Form | None:
+    return holds(io.BytesIO(content), len(content), traces, name="a file")
 
 
 def test_it_is_found_wherever_it_lies(traces: Traces) -> None:
     (digest,) = traces.images
     member = next(name for name in traces.names if digest[:16] in name)
     assert traces.names == {member, "c1/0001.jpg"}
-    assert found(OURS, traces)
-    assert found(tar_of(OTHER, OURS), traces)
-    assert found(npz_of(path=np.array(["x", "c1/0001.jpg"])), traces)
+    assert found(OURS, traces) == "image"
+    assert found(tar_of(OTHER, OURS), traces) == "tar"
+    assert found(npz_of(path=np.array(["x", "c1/0001.jpg"])), traces) == "npz"
     assert found(npz_of(query_path=np.array([member])), traces)
-    assert found(table_of(path=[member], scenario=["vi"]), traces)
+    assert found(table_of(path=[member], scenario=["vi"]), traces) == "parquet"
     assert found(table_of(path=["renamed.jpg"], sha256=[digest]), traces)
 
 
@@ -81,12 +82,25 @@ def test_nothing_else_is_taken_for_it(traces: Traces) -> None:
 
 
 @given(kind=st.sampled_from(["tar", "npz", "parquet"]), data=st.data())
-def test_a_damaged_file_does_not_stop_the_search(traces: Traces, kind: str, data: st.DataObject) -> None:
+def test_a_damaged_file_raises_nothing_else(traces: Traces, kind: str, data: st.DataObject) -> None:
     whole = {"tar": tar_of(OURS), "npz": npz_of(path=np.array(["a"])), "parquet": table_of(path=["a"])}[kind]
     place = data.draw(st.integers(0, len(whole) - 1))
     cut = data.draw(st.booleans())
     damaged = whole[:place] if cut else whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
-    assert found(damaged, traces) in (True, False)
+    with contextlib.suppress(InputError) if kind == "tar" else contextlib.nullcontext():
+        assert found(damaged, traces) in (kind, None)
+
+
+@pytest.mark.parametrize("images", [(OTHER, OURS), (OURS, OTHER)], ids=["behind", "before"])
+def test_a_damaged_tar_is_named_and_not_taken_for_one_without_the_images(
+    traces: Traces, tmp_path: Path, images: tuple[bytes, bytes]
+) -> None:
+    whole = bytearray(tar_of(*images))
+    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+        whole[tar.getmembers()[2].offset] ^= 1
+    (tmp_path / "old.tar").write_bytes(whole)
+    with pytest.raises(InputError, match=r"old\.tar: a tar that cannot be read to its end \(bad checksum\)"):
+        file_holds(tmp_path / "old.tar", traces)
 
 
 def test_images_that_are_gone_still_leave_their_names(tmp_path: Path) -> None:
