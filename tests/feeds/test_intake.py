@@ -66,6 +66,7 @@ def test_names_tell_camera_time_and_tracklet(tmp_path: Path) -> None:
         "c7_20260302T060000Z_t0012_00003.jpg",
         "20260302T060001.5.jpg",
         "a/x_20260302T250000Z_4.jpg",
+        "00010101T000000Z.jpg",
         "plain.jpg",
     ):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -75,6 +76,7 @@ def test_names_tell_camera_time_and_tracklet(tmp_path: Path) -> None:
     assert rows.loc["c7_20260302T060000Z_t0012_00003.jpg"].tolist() == ["c7", pd.Timestamp("2026-03-02T06:00Z"), 12]
     assert rows.loc["20260302T060001.5.jpg"].tolist() == ["vi-c1", pd.Timestamp("2026-03-02T06:00:01.5Z"), -1]
     assert rows.loc["a/x_20260302T250000Z_4.jpg"].tolist() == ["x", pd.NaT, 4]  # there is no 25th hour
+    assert rows.loc["00010101T000000Z.jpg"].tolist() == ["vi-c1", pd.NaT, -1]  # a clock that was never set
     assert rows.loc["plain.jpg"].tolist() == ["vi-c1", pd.NaT, -1]
 
 
@@ -344,6 +346,8 @@ def test_a_table_says_camera_time_and_tracklet(tmp_path: Path, drop: faults.Drop
         ("file\na.jpg\n", "missing: path, unknown: file"),
         ("path,tracklet\na.jpg,x\n", "row 0: tracklet is 'x'"),
         ("path,person\na.jpg,4\n", "unknown: person"),
+        ("path,camera\na.jpg,\nb.jpg,gate 3\n", "row 1: camera is 'gate 3', expected a name"),
+        ("path,camera\na.jpg,../x\n", r"row 0: camera is '\.\./x'"),
     ],
 )
 def test_an_unusable_table_is_refused(tmp_path: Path, text: str, said: str) -> None:
