@@ -82,6 +82,8 @@ def test_module_is_the_command() -> None:
         (["data", "import", "market", ".", "--scenario", "s", "--out", "o"], "unknown format 'market'"),
         (["data", "import", "folder", ".", "--scenario", "s", "--out", "o", "--group", "x"], "expected NAME=CAMERA"),
         (["data", "import", "folder", "."], "Missing option '--scenario'"),
+        (["data", "show", "nowhere", "--out", "sheet"], "sheet: no suffix of an image that can be written"),
+        (["data", "show", "nowhere", "--out", "sheet.xyz"], "Name it .png or .jpg"),
         (["data", "render", "--scenario", "xx"], "'xx' cannot be rendered, expected one of vi, cc, cr"),
     ],
 )

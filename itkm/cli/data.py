@@ -135,10 +135,14 @@ def show(folder: Path, out: Path | None, rows: int, seed: int) -> None:
     Example:
       itkm data show data/cr --out cr.png
     """
+    from PIL import Image
+
     from itkm.data.show import contact_sheet
     from itkm.files import replacing
 
     target = out or Path(f"contact-sheet-{folder.resolve().name}.png")
+    if Image.registered_extensions().get(target.suffix.lower()) not in Image.SAVE:
+        raise InputError(f"{target}: no suffix of an image that can be written. Name it .png or .jpg.")
     sheet = contact_sheet(folder, rows=rows, seed=seed)
     with replacing(target) as temporary:
         sheet.save(temporary)
