@@ -164,13 +164,16 @@ def render(out: Path, scenarios: tuple[str, ...]) -> None:
     """
     from itkm.data.render.dataset import GROUPS, render_scenario
     from itkm.data.render.pack import packed
-    from itkm.data.shards import write_scenario
-    from itkm.files import require_space
+    from itkm.data.shards import HIDDEN, require_replaceable, write_scenario
+    from itkm.files import locked, require_space
 
     settings = project_settings().render
-    require_space(out, SPACE)
-    for scenario in scenarios or GROUPS:
+    for scenario in scenarios:
         if scenario not in GROUPS:
             raise InputError(f"scenario {scenario!r} cannot be rendered, expected one of {', '.join(GROUPS)}.")
-        manifest = write_scenario(packed(render_scenario(settings, scenario), settings), out / scenario)
-        click.echo(f"{out / scenario}: {len(manifest)} images")
+    require_space(out, SPACE)
+    for folder in (out / scenario for scenario in scenarios or GROUPS):
+        with locked(folder / HIDDEN):
+            require_replaceable(folder)
+            manifest = write_scenario(packed(render_scenario(settings, folder.name), settings), folder)
+        click.echo(f"{folder}: {len(manifest)} images")
