@@ -66,12 +66,16 @@ def read_csv(file: Path, *, required: Sequence[str], optional: Sequence[str]) ->
     """A csv with these columns, all str; "" in the optional ones that it lacks.
 
     Raises:
-        InputError: not a csv file, missing or unknown columns, or no row.
+        InputError: not a csv file, missing or unknown columns, more cells than columns, or no row.
     """
     try:
         table = pd.read_csv(file, dtype="str", keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot be read as csv ({error}). Expected UTF-8 with commas; save it so.") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas made an index of the first column, and shifted the others
+        raise InputError(
+            f"{file}: more cells in its first line than columns. Quote cells that contain a comma, or remove the last."
+        )
     return _completed(table, file, required=required, optional=optional)
 
 

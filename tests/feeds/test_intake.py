@@ -406,6 +406,13 @@ def test_boxes_that_are_no_boxes_are_refused(tmp_path: Path, film: Path, line: s
     assert not (tmp_path / "feed").exists()
 
 
+def test_boxes_of_more_cells_than_columns_are_refused(tmp_path: Path, film: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("frame,x,y,width,height\n0,10,20,30,60,5\n")
+    with pytest.raises(InputError, match=r"boxes\.csv: more cells in its first line than columns"):
+        take(film, tmp_path / "feed", boxes=tmp_path / "boxes.csv")
+    assert not (tmp_path / "feed").exists()
+
+
 def test_a_video_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(b"no film" * 100)
     (tmp_path / "boxes.csv").write_text("frame,x,y,width,height\n0,1,1,9,9\n")
