@@ -45,7 +45,7 @@ from itkm.feeds.feed import (
 )
 from itkm.feeds.names import read_names, start_of
 from itkm.feeds.profile import Row, frame_of, in_parallel, measure
-from itkm.feeds.quarantine import Fault, Rule, fault_of_name, kept_name, put_aside, reasons
+from itkm.feeds.quarantine import Fault, Rule, fault_of_name, is_aside, kept_name, put_aside, reasons
 from itkm.feeds.staging import Entry, Staging, read_entries, write_entries
 from itkm.files import require_space, sha256
 
@@ -141,7 +141,8 @@ def sort_files(folder: Path, feed: Feed, *, pattern: str, progress: Progress) ->
     with _told(folder):
         remove_temporary(folder.glob(".*.*"), (folder / QUARANTINE).rglob(".*"))
         for entry in entries.values():
-            if entry.fault and not (folder / CLAIMED / entry.path).exists():
+            known = is_aside(folder, entry.path) or (folder / CLAIMED / entry.path).exists()
+            if entry.fault and not known:
                 _put_aside(folder, entry.path, entry.fault, entry, file=None)
         waiting = sorted(_waiting(folder, entries))
         rows = in_parallel(partial(_measure_file, folder), waiting)

@@ -24,6 +24,7 @@ from itkm.errors import InputError
 from itkm.feeds import archive, intake
 from itkm.feeds.feed import CLAIMED, FEED_FILE, IMAGES, QUARANTINE, Feed
 from itkm.feeds.quarantine import reasons
+from itkm.feeds.report import read_quarantine
 
 ROOT = Path(__file__).parents[2]
 MOVE = os.replace
@@ -255,6 +256,31 @@ def test_a_zip_gives_its_files_and_names_what_it_cannot_give(tmp_path: Path, dro
     assert (found["link.jpg"], found["../up.jpg"], found["flipped.jpg"]) == ("link", "name", "broken")
     assert len(profile) == len(drop.files) + 3
     assert not any(path.is_symlink() for path in (tmp_path / "feed").rglob("*"))
+
+
+def test_again_each_reason_stays_as_it_was(tmp_path: Path, drop: faults.Drop) -> None:
+    file = tar_of(plain({**drop.files, "../up.jpg": b"content"}), tmp_path / "a.tar")
+    take(file, tmp_path / "feed")
+    first = list(reasons(tmp_path / "feed"))
+    assert {reason["bytes"] for reason in first if reason["name"] == "../up.jpg"} == {7}
+    take(file, tmp_path / "feed")
+    assert list(reasons(tmp_path / "feed")) == first
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["tar", "folder"])
+def test_a_name_that_is_no_utf_8_is_told_in_what_can_be_printed(tmp_path: Path, packed: bool) -> None:
+    image = next(iter(faults.clean_drop("vi", "vi-c1", images=1).files.values()))
+    files = {"M\udcfcller.jpg": image, "good.jpg": image}
+    source = faults.Drop("vi", "visible", "vi-c1", files).write(tmp_path / "drop")
+    if packed:
+        members = [*plain(files), kind("l\udcfcnk.jpg", tarfile.SYMTYPE, "good.jpg")]
+        source = tar_of(members, tmp_path / "a.tar")
+    else:
+        (source / "l\udcfcnk.jpg").symlink_to("good.jpg")
+    take(source, tmp_path / "feed")
+    assert set(rules(tmp_path / "feed")) == {r"M\udcfcller.jpg", r"l\udcfcnk.jpg"}
+    for name, rule, message in read_quarantine(tmp_path / "feed"):
+        assert rule in ("name", "link") and (name + message).encode()
 
 
 CAPS: list[tuple[str, int, str]] = [("MAX_MEMBERS", 5, "members"), ("MAX_BYTES", 4000, "members")]
