@@ -47,7 +47,8 @@ class Feed:
         source: what was claimed, as typed.
         claimed_at: UTC, ISO 8601 with seconds, ends in Z.
         boxes: those of a video, as typed; "" of anything else.
-        stamp: size and time of change of a source that is a file, "" of a folder: tells another file of that name.
+        stamp: size and time of change of a source that is a file, and of its boxes, "" of a folder: tells another file
+            of that name.
         content: SHA-256 over the sorted SHA-256 of all images; "" until every file is sorted.
         version: of itkm.
     """

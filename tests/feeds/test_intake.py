@@ -439,6 +439,29 @@ def test_boxes_of_more_cells_than_columns_are_refused(tmp_path: Path, film: Path
     assert not (tmp_path / "feed").exists()
 
 
+def test_a_folder_has_no_boxes_and_stays_where_it_was(tmp_path: Path, drop: faults.Drop) -> None:
+    source = drop.write(tmp_path / "drop")
+    (tmp_path / "boxes.csv").write_text("frame,x,y,width,height\n0,1,1,9,9\n")
+    with pytest.raises(InputError, match="drop: a folder, and --boxes are those of one video"):
+        take(source, tmp_path / "feed", boxes=tmp_path / "boxes.csv")
+    assert digests(source) == of(drop.files) and not (tmp_path / "feed").exists()
+
+
+def test_other_boxes_of_a_video_are_another_feed(tmp_path: Path, film: Path) -> None:
+    boxes, other = tmp_path / "boxes.csv", tmp_path / "other.csv"
+    for file in (boxes, other):
+        file.write_text("frame,x,y,width,height\n0,1,1,9,9\n")
+    take(film, tmp_path / "feed", boxes=boxes)
+    take(film, tmp_path / "feed", boxes=boxes)  # again
+    with pytest.raises(InputError, match=r"the feed of boxes '.*/boxes\.csv', not '.*/other\.csv'"):
+        take(film, tmp_path / "feed", boxes=other)
+    boxes.write_text("frame,x,y,width,height\n0,1,1,19,19\n")
+    with pytest.raises(InputError, match=r"boxes\.csv, which has changed since"):
+        take(film, tmp_path / "feed", boxes=boxes)
+    boxes.unlink()
+    take(film, tmp_path / "feed", boxes=boxes)  # what was claimed needs them no more
+
+
 def test_a_video_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(b"no film" * 100)
     (tmp_path / "boxes.csv").write_text("frame,x,y,width,height\n0,1,1,9,9\n")
