@@ -118,8 +118,12 @@ def require_space(folder: Path, needed: int) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Holds a folder for one process, until the block or the process ends, however it ends.
+
+    Args:
+        folder: is made if it does not exist.
+        wait: until another process lets it go; only where all hold it for a moment.
 
     Raises:
         InputError: another process holds it, or it cannot be written.
@@ -131,7 +135,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder}: cannot be used ({error.strerror}). Choose another folder.") from error
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise InputError(f"{folder}: another `itkm` command works here. Wait for its end, then repeat.") from error
         yield

@@ -16,6 +16,7 @@ from PIL import Image
 
 from itkm.cli import cli, main
 from itkm.cli.pipeline import SCENARIO_STAGES, STAGES
+from itkm.files import locked
 from itkm.stages import prepare
 
 WriteTiny = Callable[..., object]
@@ -82,6 +83,8 @@ def test_module_is_the_command() -> None:
         (["data", "import", "market", ".", "--scenario", "s", "--out", "o"], "unknown format 'market'"),
         (["data", "import", "folder", ".", "--scenario", "s", "--out", "o", "--group", "x"], "expected NAME=CAMERA"),
         (["data", "import", "folder", "."], "Missing option '--scenario'"),
+        (["data", "show", "nowhere", "--out", "sheet"], "sheet: no suffix of an image that can be written"),
+        (["data", "show", "nowhere", "--out", "sheet.xyz"], "Name it .png or .jpg"),
         (["data", "render", "--scenario", "xx"], "'xx' cannot be rendered, expected one of vi, cc, cr"),
     ],
 )
@@ -171,6 +174,29 @@ def test_import_check_show(project: Path, write_crops: Path, capsys: pytest.Capt
         assert min(sheet.size) > 100
     assert main(["data", "formats"]) == 0
     assert "market1501" in capsys.readouterr().out
+
+
+def test_what_holds_feeds_or_is_held_is_not_rendered_over(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("itkm.data.render.dataset.render_scenario", lambda settings, scenario: iter(()))
+    (project / "data/vi/feeds/c9").mkdir(parents=True)
+    (project / "data/vi/feeds/c9/2026-03-03.tar").touch()
+    assert main(["data", "render", "--scenario", "vi"]) == 2
+    assert "data/vi: holds accepted feeds (feeds/c9/2026-03-03.tar)" in capsys.readouterr().err
+    with locked(project / "data/cc/.itkm"):
+        assert main(["data", "render", "--scenario", "cc"]) == 2
+    assert "another `itkm` command works here" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("project")
+def test_no_scenario_is_rendered_before_all_names_are_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("itkm.data.render.dataset.render_scenario", lambda settings, scenario: iter(()))
+    assert main(["data", "render", "--scenario", "vi", "--scenario", "xx"]) == 2
+    assert "'xx' cannot be rendered" in capsys.readouterr().err
+    assert not Path("data").exists()
 
 
 def test_check_names_rows_and_exits_2(project: Path, write_tiny: WriteTiny, capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,10 +135,14 @@ def show(folder: Path, out: Path | None, rows: int, seed: int) -> None:
     Example:
       itkm data show data/cr --out cr.png
     """
+    from PIL import Image
+
     from itkm.data.show import contact_sheet
     from itkm.files import replacing
 
     target = out or Path(f"contact-sheet-{folder.resolve().name}.png")
+    if Image.registered_extensions().get(target.suffix.lower()) not in Image.SAVE:
+        raise InputError(f"{target}: no suffix of an image that can be written. Name it .png or .jpg.")
     sheet = contact_sheet(folder, rows=rows, seed=seed)
     with replacing(target) as temporary:
         sheet.save(temporary)
@@ -160,13 +164,16 @@ def render(out: Path, scenarios: tuple[str, ...]) -> None:
     """
     from itkm.data.render.dataset import GROUPS, render_scenario
     from itkm.data.render.pack import packed
-    from itkm.data.shards import write_scenario
-    from itkm.files import require_space
+    from itkm.data.shards import HIDDEN, require_replaceable, write_scenario
+    from itkm.files import locked, require_space
 
     settings = project_settings().render
-    require_space(out, SPACE)
-    for scenario in scenarios or GROUPS:
+    for scenario in scenarios:
         if scenario not in GROUPS:
             raise InputError(f"scenario {scenario!r} cannot be rendered, expected one of {', '.join(GROUPS)}.")
-        manifest = write_scenario(packed(render_scenario(settings, scenario), settings), out / scenario)
-        click.echo(f"{out / scenario}: {len(manifest)} images")
+    require_space(out, SPACE)
+    for folder in (out / scenario for scenario in scenarios or GROUPS):
+        with locked(folder / HIDDEN):
+            require_replaceable(folder)
+            manifest = write_scenario(packed(render_scenario(settings, folder.name), settings), folder)
+        click.echo(f"{folder}: {len(manifest)} images")

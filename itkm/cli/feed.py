@@ -94,7 +94,7 @@ def validate(
     from itkm.stages.layout import Layout
 
     data = reference or Layout().data(scenario)
-    declared = Feed(camera, scenario, group, source=str(source), claimed_at="", boxes=str(boxes or ""))
+    declared = Feed(camera, scenario, group, source=str(source), claimed_at="")
     compiled(pattern)
     require_great_expectations()
     require_declared(declared, data, new_camera=new_camera)

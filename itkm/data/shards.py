@@ -18,7 +18,7 @@ from typing import Self
 import pandas as pd
 from pydantic import ValidationError
 
-from itkm.data.manifest import COLUMNS, MANIFEST_FILE, Row, describe, validated
+from itkm.data.manifest import COLUMNS, MANIFEST_FILE, Row, describe, name_rows, validated
 from itkm.errors import InputError
 from itkm.files import replacing
 
@@ -310,4 +310,18 @@ def _require_plain(member: tarfile.TarInfo, *, file: Path, index: Mapping[str, P
         raise InputError(
             f"{file}: member {member.name!r} exceeds the limits of {MAX_MEMBER_BYTES:,} bytes a member and "
             f"{MAX_MEMBERS:,} members. Pack person crops only, in more shards."
+        )
+
+
+def require_replaceable(folder: Path) -> None:
+    """Refuses to write the manifest anew where it names the images of accepted feeds.
+
+    Raises:
+        InputError: such feeds lie in `folder`, the one of a scenario.
+    """
+    feeds = sorted(file.relative_to(folder).as_posix() for file in (folder / FEEDS).rglob("*.tar"))
+    if feeds:
+        raise InputError(
+            f"{folder}: holds accepted feeds ({name_rows(feeds)}), which a new manifest would not name. Give another "
+            "--out; to begin anew without these images, move this folder away first."
         )

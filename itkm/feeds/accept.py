@@ -51,7 +51,7 @@ def accept(folder: Path, data: Path, *, override: str = "") -> history.Record:
 
     Raises:
         InputError: not a validated feed, a refused one without `override`, no image in it, images that were changed
-            since, or no space.
+            or removed since, a row that the manifest would not take, or no space.
     """
     feed, profile = Feed.load(folder), read_profile(folder)
     images = profile[profile["decode_ok"]].reset_index(drop=True)
@@ -61,6 +61,7 @@ def accept(folder: Path, data: Path, *, override: str = "") -> history.Record:
         if record is None:
             record = _new_record(folder, feed, profile, data, override=override)
             require_space(data, int(images["bytes"].sum()) + len(images) * 1024)
+            _require_packable(images, folder, feed)
             history.append(record, data / history.ACCEPTED)
         manifest = _manifest(data)
         if not set(record["shards"]) <= set(manifest["shard"]):
@@ -179,17 +180,36 @@ def _manifest(data: Path) -> pd.DataFrame:
     return read_manifest(data) if (data / MANIFEST_FILE).exists() else pd.DataFrame(columns=list(COLUMNS))
 
 
+def _require_packable(images: pd.DataFrame, folder: Path, feed: Feed) -> None:
+    """Refuses what the shards or the manifest would refuse, while nothing says yet that it was accepted."""
+    for number, image in enumerate(images.to_dict("records")):
+        valid_row(_row(image, feed), number=number)
+        _content(image, folder)
+
+
+def _content(image: Mapping[Hashable, Any], folder: Path) -> bytes:
+    """The file of an image of the profile.
+
+    Raises:
+        InputError: it is gone, or holds something else than was validated.
+    """
+    file = folder / IMAGES / str(image["path"])
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: is gone since it was validated. Validate it again.") from error
+    if hashlib.sha256(content).hexdigest() != image["sha256"]:
+        raise InputError(f"{file}: changed since it was validated. Validate it again.")
+    return content
+
+
 def _pack(images: pd.DataFrame, folder: Path, shard: Path, feed: Feed) -> Iterator[dict[str, object]]:
     """Writes one shard and yields its rows of the manifest. In the order of hashes: that of names may tell persons."""
     taken: Counter[str] = Counter()
     with ShardWriter(shard) as writer:
         rows = []
         for number, image in enumerate(images.sort_values(["sha256", "path"]).to_dict("records")):
-            content = (folder / IMAGES / image["path"]).read_bytes()
-            if hashlib.sha256(content).hexdigest() != image["sha256"]:
-                raise InputError(
-                    f"{folder / IMAGES / image['path']}: changed since it was validated. Validate it again."
-                )
+            content = _content(image, folder)
             row = valid_row(_row(image, feed), number=number)
             packed = pack(row, content, writer, place=f"{image['camera']}/{shard.stem}", taken=taken)
             rows.append({**packed, "shard": image["shard"]})

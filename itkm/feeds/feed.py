@@ -47,7 +47,8 @@ class Feed:
         source: what was claimed, as typed.
         claimed_at: UTC, ISO 8601 with seconds, ends in Z.
         boxes: those of a video, as typed; "" of anything else.
-        stamp: size and time of change of a source that is a file, "" of a folder: tells another file of that name.
+        stamp: size and time of change of a source that is a file, and of its boxes, "" of a folder: tells another file
+            of that name.
         content: SHA-256 over the sorted SHA-256 of all images; "" until every file is sorted.
         version: of itkm.
     """
@@ -69,12 +70,8 @@ class Feed:
             InputError: a camera, scenario or group that is no name.
         """
         for option in ("camera", "scenario", "group"):
-            try:
-                _NAME.validate_python(getattr(self, option))
-            except ValidationError as error:
-                raise InputError(
-                    f"--{option} {getattr(self, option)!r}: expected {expected(option)}, at most 64."
-                ) from error
+            if not is_name(getattr(self, option)):
+                raise InputError(f"--{option} {getattr(self, option)!r}: expected {expected(option)}, at most 64.")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -98,6 +95,15 @@ class Feed:
             InputError: the folder cannot be written.
         """
         write_json(folder / FEED_FILE, asdict(self))
+
+
+def is_name(text: str) -> bool:
+    """Whether a camera, scenario or group may be called so: files are named by it."""
+    try:
+        _NAME.validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def remove_temporary(*found: Iterable[Path]) -> None:

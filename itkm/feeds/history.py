@@ -16,7 +16,7 @@ import pandas as pd
 from itkm.data.shards import FEEDS, HIDDEN
 from itkm.feeds.feed import Feed
 from itkm.feeds.verdict import Verdict
-from itkm.files import write_bytes
+from itkm.files import locked, write_bytes
 
 ACCEPTED = FEEDS / "history.jsonl"
 VALIDATED = HIDDEN / "feeds.jsonl"
@@ -51,11 +51,17 @@ def record_of(feed: Feed, verdict: Verdict) -> Record:
 def append(record: Record, file: Path) -> None:
     """Adds a record at the end, atomically: DVC may have linked the file to its cache, where it must not change.
 
+    Args:
+        record: of a feed.
+        file: `ACCEPTED` or `VALIDATED` in data/<scenario>. Other processes that add to it meanwhile wait.
+
     Raises:
         InputError: the folder cannot be written.
     """
-    earlier = file.read_bytes() if file.exists() else b""
-    write_bytes(file, earlier + json.dumps(record, sort_keys=True).encode() + b"\n")
+    # The scenario's folder, as commands that change the data hold `.itkm` in it for long.
+    with locked(file.parent.parent, wait=True):
+        earlier = file.read_bytes() if file.exists() else b""
+        write_bytes(file, earlier + json.dumps(record, sort_keys=True).encode() + b"\n")
 
 
 def read(file: Path) -> list[Record]:

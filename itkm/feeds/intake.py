@@ -45,7 +45,7 @@ from itkm.feeds.feed import (
 )
 from itkm.feeds.names import read_names, start_of
 from itkm.feeds.profile import Row, frame_of, in_parallel, measure
-from itkm.feeds.quarantine import Fault, Rule, fault_of_name, kept_name, put_aside, reasons
+from itkm.feeds.quarantine import Fault, Rule, fault_of_name, is_aside, kept_name, put_aside, reasons
 from itkm.feeds.staging import Entry, Staging, read_entries, write_entries
 from itkm.files import require_space, sha256
 
@@ -87,7 +87,7 @@ def claim(source: Path, folder: Path, feed: Feed, *, boxes: Path | None = None, 
     Args:
         source: a folder, a tar or zip, a csv or parquet table of crops, or with `boxes` a video.
         folder: the feed folder; it does not exist, is empty, or is that of this feed.
-        feed: the identity; `source`, `claimed_at` and `stamp` are set here.
+        feed: the identity; `source`, `boxes`, `claimed_at` and `stamp` are set here.
         boxes: csv of boxes.
         pattern: of file names; a video may name the time at which it starts.
 
@@ -100,7 +100,7 @@ def claim(source: Path, folder: Path, feed: Feed, *, boxes: Path | None = None, 
     """
     if (folder / ACCEPTANCE_FILE).exists():
         raise InputError(f"{folder}: was accepted, its images are training data now. Choose another --out.")
-    feed = replace(feed, source=str(source), stamp=_stamp(source))
+    feed = replace(feed, source=str(source), boxes=str(boxes or ""), stamp=_stamp(source, boxes))
     if (folder / FEED_FILE).exists():
         known = _same(Feed.load(folder), feed, folder)
         if (folder / CLAIMED).exists() or known.content:
@@ -112,7 +112,7 @@ def claim(source: Path, folder: Path, feed: Feed, *, boxes: Path | None = None, 
             raise InputError(f"{folder}: not a feed folder, and not empty. Choose another --out.")
         feed = replace(feed, claimed_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
     with _all_or_nothing(folder):
-        _require_usable(source, folder)
+        _require_usable(source, folder, boxes=boxes)
         feed.save(folder)
         if not source.is_dir():
             _copy(source, folder, boxes=boxes, pattern=pattern)
@@ -141,7 +141,8 @@ def sort_files(folder: Path, feed: Feed, *, pattern: str, progress: Progress) ->
     with _told(folder):
         remove_temporary(folder.glob(".*.*"), (folder / QUARANTINE).rglob(".*"))
         for entry in entries.values():
-            if entry.fault and not (folder / CLAIMED / entry.path).exists():
+            known = is_aside(folder, entry.path) or (folder / CLAIMED / entry.path).exists()
+            if entry.fault and not known:
                 _put_aside(folder, entry.path, entry.fault, entry, file=None)
         waiting = sorted(_waiting(folder, entries))
         rows = in_parallel(partial(_measure_file, folder), waiting)
@@ -171,14 +172,15 @@ def walk(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 def _same(known: Feed, feed: Feed, folder: Path) -> Feed:
     """The feed that lies in the folder, if it is the one that is asked for."""
-    for name in ("camera", "scenario", "group", "source"):
+    for name in ("camera", "scenario", "group", "source", "boxes"):
         if getattr(known, name) != getattr(feed, name):
             raise InputError(
                 f"{folder}: holds the feed of {name} {getattr(known, name)!r}, not {getattr(feed, name)!r}. Choose "
                 "another --out."
             )
     if feed.stamp and known.stamp != feed.stamp:
-        raise InputError(f"{folder}: holds an earlier {feed.source}, which has changed since. Choose another --out.")
+        files = " or ".join(filter(None, (feed.source, feed.boxes)))
+        raise InputError(f"{folder}: holds an earlier {files}, which has changed since. Choose another --out.")
     return known
 
 
@@ -192,14 +194,15 @@ def _was_copied(folder: Path) -> bool:
     return (folder / ENTRIES_FILE).exists()
 
 
-def _stamp(source: Path) -> str:
-    if not source.is_file():
+def _stamp(source: Path, boxes: Path | None) -> str:
+    """Size and time of change of files that are only read; "" of a folder, or where one is gone."""
+    files = [source] if boxes is None else [source, boxes]
+    if not all(file.is_file() for file in files):
         return ""
-    status = source.stat()
-    return f"{status.st_size}-{status.st_mtime_ns}"
+    return " ".join(f"{status.st_size}-{status.st_mtime_ns}" for status in map(Path.stat, files))
 
 
-def _require_usable(source: Path, folder: Path) -> None:
+def _require_usable(source: Path, folder: Path, *, boxes: Path | None) -> None:
     """Refuses what cannot be claimed, before anything is written."""
     if source.is_symlink() or not source.exists():
         raise InputError(
@@ -207,6 +210,8 @@ def _require_usable(source: Path, folder: Path) -> None:
         )
     needed = SPACE
     if source.is_dir():
+        if boxes is not None:
+            raise InputError(f"{source}: a folder, and --boxes are those of one video. Give the video, or no boxes.")
         inner = next((path for path in (folder, Path.cwd()) if path.resolve().is_relative_to(source.resolve())), None)
         if inner is not None:
             raise InputError(f"{source}: {inner} lies in it, so that it cannot be claimed. Move the drop elsewhere.")

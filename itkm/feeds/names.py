@@ -37,7 +37,7 @@ def read_names(profile: pd.DataFrame, feed: Feed, entries: Mapping[str, Entry], 
     """The profile with camera, time, tracklet, scenario and group of each row.
 
     What the source says of a file goes before what its name says; a camera that neither names is the feed's. Times
-    without a zone are UTC; what is no time is unknown.
+    without a zone are UTC; what is no time of a year from 1000 to 9999 is unknown.
 
     Args:
         profile: its rows have a `path`.
@@ -52,9 +52,10 @@ def read_names(profile: pd.DataFrame, feed: Feed, entries: Mapping[str, Entry], 
     rows = [_told(path, entries.get(path), expression) for path in profile["path"]]
     told = pd.DataFrame(rows, columns=list(GROUPS), index=profile.index, dtype="object")
     times = pd.to_datetime(told["timestamp"].replace("", None), utc=True, errors="coerce", format="ISO8601")
+    times = times.astype("datetime64[us, UTC]")
     return profile.assign(
         camera=told["camera"].where(told["camera"] != "", feed.camera).astype("str"),
-        timestamp=times.astype("datetime64[us, UTC]"),
+        timestamp=times.where(times.dt.year.between(1000, 9999)),  # a year of four digits, as the manifest has it
         tracklet=told["tracklet"].astype("int64"),
         scenario=feed.scenario,
         group=feed.group,

@@ -100,8 +100,18 @@ def put_aside(folder: Path, path: str, fault: Fault, *, name: str, file: Path | 
         file.rename(target)
 
 
+def is_aside(folder: Path, path: str) -> bool:
+    """Whether a file was put aside under this path of the quarantine of a feed folder, or is about to be."""
+    return (folder / QUARANTINE / f"{path}{REASON}").exists()
+
+
 def reasons(folder: Path) -> Iterator[dict[str, object]]:
-    """The reason of every file in the quarantine of a feed folder, by path."""
+    """The reason of every file in the quarantine of a feed folder, by path, in words that can be printed."""
     for file in sorted((folder / QUARANTINE).rglob(f"*{REASON}")):
-        if not file.name.startswith("."):  # a temporary file of a process that was killed
-            yield json.loads(file.read_text(encoding="utf-8"))
+        reason = json.loads(file.read_text(encoding="utf-8"))
+        yield {key: _printable(value) if isinstance(value, str) else value for key, value in reason.items()}
+
+
+def _printable(text: str) -> str:
+    """A text with `\\udcfc` for the byte FC of a name that is no UTF-8, as old archives and cameras give."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,11 @@ from numpy.typing import NDArray
 
 import itkm.report
 from itkm.config import FeedSettings
-from itkm.feeds.feed import QUARANTINE, REPORT_FILE, VALIDATION_FILE
+from itkm.feeds.feed import REPORT_FILE, VALIDATION_FILE
 from itkm.feeds.figures import Day, Histograms, Map, Trend, days, embedding_map, histograms, trends
 from itkm.feeds.measures import with_measures
 from itkm.feeds.pictures import HEAD, picture_of
-from itkm.feeds.quarantine import REASON
+from itkm.feeds.quarantine import reasons
 from itkm.feeds.thresholds import Reference
 from itkm.feeds.verdict import SEVERITIES, Check, Verdict
 from itkm.files import write_bytes
@@ -137,7 +136,7 @@ def collect(
     drawn = np.random.default_rng(0).permutation(len(whole))[:SAMPLE]
     repeated = whole[whole["duplicate_group"] >= 0].groupby("duplicate_group")["path"]
     groups = sorted((paths.tolist() for _, paths in repeated), key=len, reverse=True)
-    put_aside = read_quarantine(folder / QUARANTINE)
+    put_aside = read_quarantine(folder)
     feeds = past_feeds(history, verdict, quarantined=len(put_aside))
     titles = {check.name: check.title for check in verdict.checks}
     return Page(
@@ -188,9 +187,8 @@ def described(thresholds: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def read_quarantine(folder: Path) -> list[tuple[str, str, str]]:
-    """(name, rule, message) of every file that was put aside, by name."""
-    reasons = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.rglob(f"*{REASON}"))]
-    return sorted((str(own["name"]), str(own["rule"]), str(own["message"])) for own in reasons)
+    """(name, rule, message) of every file of a feed folder that was put aside, by name."""
+    return sorted((str(own["name"]), str(own["rule"]), str(own["message"])) for own in reasons(folder))
 
 
 def past_feeds(history: pd.DataFrame | None, verdict: Verdict, *, quarantined: int) -> list[dict[str, Any]]:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from itkm.data.manifest import expected
 from itkm.data.shards import MAX_MEMBER_BYTES
 from itkm.errors import InputError
+from itkm.feeds.feed import is_name
 from itkm.feeds.quarantine import Fault, fault_of_name
 from itkm.feeds.staging import Staging
 
@@ -28,17 +30,14 @@ def copy_listed(file: Path, staging: Staging) -> None:
         staging: gets the crops.
 
     Raises:
-        InputError: an unusable table.
+        InputError: an unusable table, or a cell that is no camera or tracklet.
         OSError: a crop cannot be written.
     """
     table = read_table(file)
-    bad = ~table["tracklet"].str.fullmatch(r"(-1|\d{1,18})?")
-    if bad.any():
-        row = int(bad.to_numpy().argmax())
-        raise InputError(
-            f"{file} row {row}: tracklet is {table['tracklet'].iloc[row]!r}, expected a whole number; {int(bad.sum())} "
-            "rows have such (rows count from 0). Correct them."
-        )
+    cameras = {camera for camera in table["camera"].unique() if camera == "" or is_name(camera)}
+    _require(table["camera"].isin(cameras), table["camera"], file, wanted=expected("camera"))
+    whole = table["tracklet"].str.fullmatch(r"(-1|\d{1,18})?")
+    _require(whole, table["tracklet"], file, wanted="a whole number")
     table["path"] = table["path"].str.removeprefix("./")
     for path, camera, timestamp, tracklet in table.itertuples(index=False, name=None):
         content, fault = _read(file.parent, path)
@@ -67,12 +66,16 @@ def read_csv(file: Path, *, required: Sequence[str], optional: Sequence[str]) ->
     """A csv with these columns, all str; "" in the optional ones that it lacks.
 
     Raises:
-        InputError: not a csv file, missing or unknown columns, or no row.
+        InputError: not a csv file, missing or unknown columns, more cells than columns, or no row.
     """
     try:
         table = pd.read_csv(file, dtype="str", keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot be read as csv ({error}). Expected UTF-8 with commas; save it so.") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas made an index of the first column, and shifted the others
+        raise InputError(
+            f"{file}: more cells in its first line than columns. Quote cells that contain a comma, or remove the last."
+        )
     return _completed(table, file, required=required, optional=optional)
 
 
@@ -88,6 +91,15 @@ def _completed(table: pd.DataFrame, file: Path, *, required: Sequence[str], opti
     if table.empty:
         raise InputError(f"{file}: no row. Expected one per crop.")
     return table.reindex(columns=[*required, *optional], fill_value="")
+
+
+def _require(good: pd.Series[bool], cells: pd.Series[str], file: Path, *, wanted: str) -> None:
+    if not good.all():
+        row = int(good.to_numpy().argmin())
+        raise InputError(
+            f"{file} row {row}: {cells.name} is {cells.iloc[row]!r}, expected {wanted}; {int((~good).sum())} rows have "
+            "such (rows count from 0). Correct them."
+        )
 
 
 def _read(folder: Path, path: str) -> tuple[bytes | None, Fault | None]:

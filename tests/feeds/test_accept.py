@@ -4,7 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from itkm.data.shards import ShardReader
 from itkm.errors import InputError, ItkmError
 from itkm.feeds import history
 from itkm.feeds.accept import accept, publish, read_profile, require_project
-from itkm.feeds.feed import ACCEPTANCE_FILE, IMAGES
+from itkm.feeds.feed import ACCEPTANCE_FILE, IMAGES, PROFILE_FILE
 
 IN_SHARDS = "feeds/vi-c1/2026-03-02.tar"
 
@@ -150,6 +150,34 @@ def test_an_image_that_was_changed_after_the_verdict_is_not_accepted(folder: Pat
         accept(folder, data)
     pd.testing.assert_frame_equal(read_manifest(data), manifest)
     assert len(digests(folder / IMAGES)) == 17
+
+
+def without_an_image(folder: Path) -> None:
+    next(iter(sorted((folder / IMAGES).iterdir()))).unlink()
+
+
+def with_cell(column: str, value: object) -> Callable[[Path], None]:
+    """Sets a column of the profile, as a feed that was validated long ago may have it."""
+    return lambda folder: read_profile(folder).assign(**{column: value}).to_parquet(folder / PROFILE_FILE)
+
+
+UNPACKABLE: list[tuple[Callable[[Path], None], str]] = [
+    (without_an_image, "is gone since it was validated. Validate it again"),
+    (with_cell("camera", "gate 3"), "camera is 'gate 3'"),
+    (with_cell("camera", "../x"), "camera is '../x'"),
+    (with_cell("timestamp", pd.Timestamp("0001-01-01", tz="UTC")), "timestamp is '1-01-01"),
+]
+
+
+@pytest.mark.parametrize(("harm", "said"), UNPACKABLE, ids=["gone", "camera", "path", "year"])
+def test_what_cannot_be_packed_is_never_recorded_as_accepted(
+    folder: Path, data: Path, harm: Callable[[Path], None], said: str
+) -> None:
+    harm(folder)
+    state = digests(data), in_feed(folder)
+    with pytest.raises(InputError, match=said):
+        accept(folder, data, override="wanted all the same")
+    assert (digests(data), in_feed(folder)) == state and history.read(data / history.ACCEPTED) == []
 
 
 def test_a_first_feed_makes_the_manifest(tmp_path: Path, folder: Path) -> None:

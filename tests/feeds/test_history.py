@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from deliveries import DECLARED, judge, take
@@ -39,10 +40,19 @@ def test_a_camera_without_a_feed_has_none(tmp_path: Path) -> None:
     assert history.earlier([tmp_path], DECLARED.camera).empty
 
 
+def test_feeds_that_end_at_once_are_all_remembered(tmp_path: Path) -> None:
+    numbers = range(40)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: history.append({"feed": number}, tmp_path / history.VALIDATED), numbers))
+    assert sorted(record["feed"] for record in history.read(tmp_path / history.VALIDATED)) == list(numbers)
+
+
 def test_a_history_in_the_cache_of_dvc_is_not_written_through_its_link(tmp_path: Path) -> None:
     cached = tmp_path / "cached"
     cached.write_text('{"feed": "a"}\n')
-    (tmp_path / "history.jsonl").hardlink_to(cached)
-    history.append({"feed": "b"}, tmp_path / "history.jsonl")
+    file = tmp_path / history.ACCEPTED
+    file.parent.mkdir()
+    file.hardlink_to(cached)
+    history.append({"feed": "b"}, file)
     assert cached.read_text() == '{"feed": "a"}\n'
-    assert [record["feed"] for record in history.read(tmp_path / "history.jsonl")] == ["a", "b"]
+    assert [record["feed"] for record in history.read(file)] == ["a", "b"]

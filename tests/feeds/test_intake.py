@@ -28,6 +28,7 @@ from itkm.errors import InputError
 from itkm.feeds import archive, intake
 from itkm.feeds.feed import CLAIMED, FEED_FILE, IMAGES, QUARANTINE, Feed
 from itkm.feeds.quarantine import reasons
+from itkm.feeds.report import read_quarantine
 
 ROOT = Path(__file__).parents[2]
 MOVE = os.replace
@@ -70,6 +71,7 @@ def test_names_tell_camera_time_and_tracklet(tmp_path: Path) -> None:
         "c7_20260302T060000Z_t0012_00003.jpg",
         "20260302T060001.5.jpg",
         "a/x_20260302T250000Z_4.jpg",
+        "00010101T000000Z.jpg",
         "plain.jpg",
     ):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -79,6 +81,7 @@ def test_names_tell_camera_time_and_tracklet(tmp_path: Path) -> None:
     assert rows.loc["c7_20260302T060000Z_t0012_00003.jpg"].tolist() == ["c7", pd.Timestamp("2026-03-02T06:00Z"), 12]
     assert rows.loc["20260302T060001.5.jpg"].tolist() == ["vi-c1", pd.Timestamp("2026-03-02T06:00:01.5Z"), -1]
     assert rows.loc["a/x_20260302T250000Z_4.jpg"].tolist() == ["x", pd.NaT, 4]  # there is no 25th hour
+    assert rows.loc["00010101T000000Z.jpg"].tolist() == ["vi-c1", pd.NaT, -1]  # a clock that was never set
     assert rows.loc["plain.jpg"].tolist() == ["vi-c1", pd.NaT, -1]
 
 
@@ -293,6 +296,31 @@ def test_a_packed_tar_that_is_cut_anywhere_is_bad_input(tmp_path: Path, packed: 
             take(tmp_path / "a.tar", tmp_path / "feed")
 
 
+def test_again_each_reason_stays_as_it_was(tmp_path: Path, drop: faults.Drop) -> None:
+    file = tar_of(plain({**drop.files, "../up.jpg": b"content"}), tmp_path / "a.tar")
+    take(file, tmp_path / "feed")
+    first = list(reasons(tmp_path / "feed"))
+    assert {reason["bytes"] for reason in first if reason["name"] == "../up.jpg"} == {7}
+    take(file, tmp_path / "feed")
+    assert list(reasons(tmp_path / "feed")) == first
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["tar", "folder"])
+def test_a_name_that_is_no_utf_8_is_told_in_what_can_be_printed(tmp_path: Path, packed: bool) -> None:
+    image = next(iter(faults.clean_drop("vi", "vi-c1", images=1).files.values()))
+    files = {"M\udcfcller.jpg": image, "good.jpg": image}
+    source = faults.Drop("vi", "visible", "vi-c1", files).write(tmp_path / "drop")
+    if packed:
+        members = [*plain(files), kind("l\udcfcnk.jpg", tarfile.SYMTYPE, "good.jpg")]
+        source = tar_of(members, tmp_path / "a.tar")
+    else:
+        (source / "l\udcfcnk.jpg").symlink_to("good.jpg")
+    take(source, tmp_path / "feed")
+    assert set(rules(tmp_path / "feed")) == {r"M\udcfcller.jpg", r"l\udcfcnk.jpg"}
+    for name, rule, message in read_quarantine(tmp_path / "feed"):
+        assert rule in ("name", "link") and (name + message).encode()
+
+
 CAPS: list[tuple[str, int, str]] = [("MAX_MEMBERS", 5, "members"), ("MAX_BYTES", 4000, "members")]
 
 
@@ -404,6 +432,8 @@ def test_a_table_says_camera_time_and_tracklet(tmp_path: Path, drop: faults.Drop
         ("file\na.jpg\n", "missing: path, unknown: file"),
         ("path,tracklet\na.jpg,x\n", "row 0: tracklet is 'x'"),
         ("path,person\na.jpg,4\n", "unknown: person"),
+        ("path,camera\na.jpg,\nb.jpg,gate 3\n", "row 1: camera is 'gate 3', expected a name"),
+        ("path,camera\na.jpg,../x\n", r"row 0: camera is '\.\./x'"),
     ],
 )
 def test_an_unusable_table_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -460,6 +490,36 @@ def test_boxes_that_are_no_boxes_are_refused(tmp_path: Path, film: Path, line: s
     with pytest.raises(InputError, match=f"line 3: {said}"):
         take(film, tmp_path / "feed", boxes=tmp_path / "boxes.csv")
     assert not (tmp_path / "feed").exists()
+
+
+def test_boxes_of_more_cells_than_columns_are_refused(tmp_path: Path, film: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("frame,x,y,width,height\n0,10,20,30,60,5\n")
+    with pytest.raises(InputError, match=r"boxes\.csv: more cells in its first line than columns"):
+        take(film, tmp_path / "feed", boxes=tmp_path / "boxes.csv")
+    assert not (tmp_path / "feed").exists()
+
+
+def test_a_folder_has_no_boxes_and_stays_where_it_was(tmp_path: Path, drop: faults.Drop) -> None:
+    source = drop.write(tmp_path / "drop")
+    (tmp_path / "boxes.csv").write_text("frame,x,y,width,height\n0,1,1,9,9\n")
+    with pytest.raises(InputError, match="drop: a folder, and --boxes are those of one video"):
+        take(source, tmp_path / "feed", boxes=tmp_path / "boxes.csv")
+    assert digests(source) == of(drop.files) and not (tmp_path / "feed").exists()
+
+
+def test_other_boxes_of_a_video_are_another_feed(tmp_path: Path, film: Path) -> None:
+    boxes, other = tmp_path / "boxes.csv", tmp_path / "other.csv"
+    for file in (boxes, other):
+        file.write_text("frame,x,y,width,height\n0,1,1,9,9\n")
+    take(film, tmp_path / "feed", boxes=boxes)
+    take(film, tmp_path / "feed", boxes=boxes)  # again
+    with pytest.raises(InputError, match=r"the feed of boxes '.*/boxes\.csv', not '.*/other\.csv'"):
+        take(film, tmp_path / "feed", boxes=other)
+    boxes.write_text("frame,x,y,width,height\n0,1,1,19,19\n")
+    with pytest.raises(InputError, match=r"boxes\.csv, which has changed since"):
+        take(film, tmp_path / "feed", boxes=boxes)
+    boxes.unlink()
+    take(film, tmp_path / "feed", boxes=boxes)  # what was claimed needs them no more
 
 
 def test_a_video_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ from itkm.data.importers import (
 )
 from itkm.data.importers.journal import Journal, Packed, listing_key
 from itkm.data.importers.source import Format, Request, SourceImage, parse_groups, readable
-from itkm.data.manifest import RENDERED, Name, Row, name_rows, read_manifest
-from itkm.data.shards import FEEDS, HIDDEN, places, suffix_of, unlisted_shards, valid_row
+from itkm.data.manifest import RENDERED, Name, Row, read_manifest
+from itkm.data.shards import HIDDEN, places, require_replaceable, suffix_of, unlisted_shards, valid_row
 from itkm.errors import InputError
 from itkm.files import locked, require_space
 
@@ -130,7 +130,7 @@ def import_dataset(format_name: str, request: Request, *, out: Path, progress: P
     warnings = list(listing.warnings)
     with locked(out / HIDDEN):
         if not journal.is_complete():
-            _require_replaceable(out)
+            require_replaceable(out)
             if not journal.resume():
                 warnings.append(
                     f"{out}: an import that was cut off here had other images or options, and was not resumed."
@@ -182,16 +182,6 @@ def _require_name(scenario: str) -> None:
     except ValidationError as error:
         expected = Row.model_fields["scenario"].description
         raise InputError(f"--scenario {scenario!r}: expected {expected}, of at most 64. Give another name.") from error
-
-
-def _require_replaceable(out: Path) -> None:
-    """Refuses to write the manifest anew where it names images that came in after the import."""
-    feeds = sorted(file.relative_to(out).as_posix() for file in (out / FEEDS).rglob("*.tar"))
-    if feeds:
-        raise InputError(
-            f"{out}: holds accepted feeds ({name_rows(feeds)}), which the manifest of another import would not name. "
-            "Import into another folder; to begin anew without these images, move this folder away first."
-        )
 
 
 def _import(

@@ -66,7 +66,7 @@ class Journal:
             file.unlink()  # temporary files of one that was killed
         records = {file: _read(file) for file in sorted(self._staging.rglob("*.json"))}
         if any(record.get("key") != self._key for record in records.values()):
-            self.discard()
+            shutil.rmtree(self._staging)  # not the folders around it: they are held, and the import goes on in them
             return False
         for record in records.values():
             if self._holds(record):

@@ -172,6 +172,18 @@ def test_a_source_that_changed_in_between_is_not_mixed(crops: Path, tmp_path: Pa
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+def test_the_folder_stays_held_while_another_listing_begins_anew(crops: Path, tmp_path: Path) -> None:
+    kill(crops, tmp_path / "out", before=9)
+
+    def second(images: Sequence[SourceImage]) -> Sequence[SourceImage]:
+        with pytest.raises(InputError, match="another `itkm` command works here"):
+            run(crops, tmp_path / "out")
+        return images
+
+    request = Request(crops, "s", GROUPS, allow_partial=True)
+    assert import_dataset("folder", request, out=tmp_path / "out", progress=second).images == 12
+
+
 def test_other_options_are_not_resumed(crops: Path, tmp_path: Path) -> None:
     kill(crops, tmp_path / "out", before=9)
     seen: list[str] = []
