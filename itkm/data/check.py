@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from itkm.data.groups import name_groups
+from itkm.data.groups import INFRARED_NAMES, VISIBLE_NAMES, name_groups
 from itkm.data.images import decode
 from itkm.data.manifest import name_image, name_rows, read_manifest
 from itkm.data.shards import ShardReader, unlisted_shards
@@ -25,8 +25,6 @@ SMALL = (12, 24)  # width and height below which a person is hard to tell even f
 HUGE_PIXELS = 4_000_000  # rather a whole frame than a crop
 GREY_SPREAD = 2.0  # mean over the image of (largest - smallest channel); JPEG leaves about 1 on grey pictures
 TOLERATED_SHARE = 0.05
-VISIBLE_NAMES = frozenset({"visible", "rgb", "color", "colour"})
-INFRARED_NAMES = frozenset({"infrared", "ir", "nir", "thermal"})
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ GROUP_ORDER: dict[str, tuple[str, str]] = {
     "cc": ("outfit-a", "outfit-b"),
     "cr": ("high", "low"),
 }
+# What groups are called whose images should be in colour, or grey.
+VISIBLE_NAMES = frozenset({"visible", "rgb", "color", "colour"})
+INFRARED_NAMES = frozenset({"infrared", "ir", "nir", "thermal"})
 
 
 def order_groups(scenario: str, found: Iterable[str], *, file: Path) -> tuple[str, str]:

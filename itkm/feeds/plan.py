@@ -21,13 +21,14 @@ from great_expectations.expectations.core.expect_table_row_count_to_be_between i
 from great_expectations.expectations.row_conditions import Column
 
 from itkm.config import FeedSettings
+from itkm.data.groups import INFRARED_NAMES, VISIBLE_NAMES
 from itkm.feeds import expectations as ours
 from itkm.feeds.drift import Drift
 from itkm.feeds.feed import Feed
 from itkm.feeds.histograms import TAIL, Histogram, camera_divergence
 from itkm.feeds.measures import with_measures
 from itkm.feeds.profile import COLUMNS
-from itkm.feeds.thresholds import HIGH, INFRARED_NAMES, LOW, VISIBLE_NAMES, Reference, limit_of
+from itkm.feeds.thresholds import HIGH, LOW, Reference, limit_of
 from itkm.feeds.verdict import Severity
 
 FIRST_TIMESTAMP = pd.Timestamp("2000-01-01", tz="UTC")  # before it, a clock was never set

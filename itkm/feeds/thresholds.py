@@ -11,8 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 LOW, HIGH = "low", "high"  # the groups of a scenario of resolutions, as `GROUP_ORDER` names them
-VISIBLE_NAMES = frozenset({"visible", "rgb", "color", "colour"})
-INFRARED_NAMES = frozenset({"infrared", "ir", "nir", "thermal"})
 
 NOTHING = pd.DataFrame(
     {
