@@ -48,7 +48,7 @@ LEFT_OUT = {
     "make down": "stops them",
     "itkm ablate --variants no-chm,no-ihm --seeds 1,2,3": "trains for minutes: tests/ablation runs it on tiny data",
     "itkm model rollback": "there is nothing before the first champion: tests/registry rolls back",
-    "itkm ablate --split test --seeds 1,2,3": "trains for hours",
+    "itkm ablate --split test --seeds 1,2,3,4,5": "trains for hours",
 }
 SERVED = {"mlflow ui --backend-store-uri sqlite:///mlflow.db": " --workers 1 --port "}
 """Commands that serve pages until they are stopped, and what makes them serve a port of ours."""
