@@ -101,6 +101,7 @@ def camera_numbers(table: pd.DataFrame) -> npt.NDArray[np.int64]:
     if len(set(numbers)) != len(scored) or max(numbers, default=0) > np.iinfo(np.int64).max - len(names):
         numbers = list(range(1, len(scored) + 1))
     others = [name for name in names if name not in scored]
-    behind = range(max(numbers, default=0) + 1, np.iinfo(np.int64).max)
-    number_of = dict([*zip(scored, numbers, strict=True), *zip(others, behind, strict=False)])
+    last = max(numbers, default=0)
+    numbers += range(last + 1, last + 1 + len(others))
+    number_of = dict(zip([*scored, *others], numbers, strict=True))
     return table["camera"].map(number_of).to_numpy(dtype=np.int64)

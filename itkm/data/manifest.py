@@ -34,6 +34,7 @@ Split = Literal["train", "validation", "query", "gallery"]
 SPLITS: tuple[str, ...] = get_args(Split)
 
 Name = Annotated[str, Field(pattern=_NAME, max_length=64, description=_NAME_WORDS)]
+_NAMES: TypeAdapter[str] = TypeAdapter(Name)
 Member = Annotated[
     str,
     Field(
@@ -161,6 +162,15 @@ def validated(frame: pd.DataFrame, columns: tuple[str, ...], *, file: Path) -> p
 def expected(column: str) -> str:
     """What the manifest expects in `column`, in words."""
     return Row.model_fields[column].description or ""
+
+
+def is_name(text: str) -> bool:
+    """Whether a camera, scenario or group may be called so: files are named by it."""
+    try:
+        _NAMES.validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def describe(error: ValidationError) -> str:

@@ -17,10 +17,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Self
 
-from pydantic import TypeAdapter, ValidationError
-
 from itkm import __version__
-from itkm.data.manifest import Name, expected
+from itkm.data.manifest import expected, is_name
 from itkm.errors import InputError
 from itkm.files import write_json
 
@@ -34,8 +32,6 @@ FEATURES_FILE = "features.npz"
 VALIDATION_FILE = "validation.json"
 REPORT_FILE = "report.html"
 ACCEPTANCE_FILE = "acceptance.json"
-
-_NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
 @dataclass(frozen=True)
@@ -95,15 +91,6 @@ class Feed:
             InputError: the folder cannot be written.
         """
         write_json(folder / FEED_FILE, asdict(self))
-
-
-def is_name(text: str) -> bool:
-    """Whether a camera, scenario or group may be called so: files are named by it."""
-    try:
-        _NAME.validate_python(text)
-    except ValidationError:
-        return False
-    return True
 
 
 def remove_temporary(*found: Iterable[Path]) -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from itkm.data.manifest import expected
+from itkm.data.manifest import expected, is_name
 from itkm.data.shards import MAX_MEMBER_BYTES
 from itkm.errors import InputError
-from itkm.feeds.feed import is_name
 from itkm.feeds.quarantine import Fault, fault_of_name
 from itkm.feeds.staging import Staging
 

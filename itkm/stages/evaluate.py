@@ -144,8 +144,11 @@ def save_features(
 ) -> None:
     """Writes the features of the three models, query and gallery apart, with what a ranked list says of an image."""
     columns = {
-        **{"path": images.paths, "source": images.source},
-        **{"person": images.person, "camera": images.camera, "clothes": images.clothes},
+        "path": images.paths,
+        "source": images.source,
+        "person": images.person,
+        "camera": images.camera,
+        "clothes": images.clothes,
     }
     arrays: dict[str, NDArray[np.generic]] = {}
     for part, rows in zip(("query", "gallery"), choose(images, options), strict=True):

@@ -112,9 +112,8 @@ def test_a_commit_asks_for_no_identity_and_no_passphrase(toy: Toy, monkeypatch: 
     with workspace(toy.folder, "one", free=0, days=1) as folder:
         (folder / "dvc.lock").write_text("stages: {}\n", encoding="utf-8")
         commit(folder, "something new")
-        process.run(
-            ["git", "commit", "--allow-empty", "--message", "by a command"], cwd=folder
-        )  # as `feed accept` does
+        by_command = ["git", "commit", "--allow-empty", "--message", "by a command"]  # as `feed accept` does
+        process.run(by_command, cwd=folder)
         said = toy.say("git", "log", "-2", "--format=%an: %s", folder=folder)
         assert said == "ITKM flows: by a command\nITKM flows: something new"
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import yaml
 
+from itkm.config import Settings
 from itkm.errors import InputError
 from itkm.stages import heterogeneous, homogeneous
 from itkm.stages.layout import Layout
@@ -69,8 +70,8 @@ def test_only_the_first_process_writes_and_speaks(project: Layout, tmp_path: Pat
     assert second == []
 
 
-def test_what_is_wrong_with_the_labels_is_said(project: Layout, tmp_path: Path) -> None:
-    settings = make_settings(project.root, labelling={"eps": 1e-6, "min_samples": 30})
+def refused(settings: Settings, project: Layout, folder: Path) -> list[str]:
+    """Why Stage I ends in each process: the message of bad input, the name of any other error, "" where it does not."""
 
     def work() -> str:
         with contextlib.chdir(project.root):
@@ -82,23 +83,19 @@ def test_what_is_wrong_with_the_labels_is_said(project: Layout, tmp_path: Path) 
                 return type(error).__name__
         return ""
 
-    first, second = run_joined(work, tmp_path)
+    return run_joined(work, folder)
+
+
+def test_what_is_wrong_with_the_labels_is_said(project: Layout, tmp_path: Path) -> None:
+    settings = make_settings(project.root, labelling={"eps": 1e-6, "min_samples": 30})
+    first, second = refused(settings, project, tmp_path)
     assert "no group has two clusters" in first
     assert second == "ItkmError"
 
 
 def test_a_diverged_training_ends_in_every_process_with_the_same_message(project: Layout, tmp_path: Path) -> None:
     settings = make_settings(project.root, homogeneous={"epochs": 1, "learning_rate": 1e37, "warmup": 0.0})
-
-    def work() -> str:
-        with contextlib.chdir(project.root):
-            try:
-                homogeneous.run(settings, project)
-            except InputError as error:
-                return str(error)
-        return ""
-
-    first, second = run_joined(work, tmp_path)
+    first, second = refused(settings, project, tmp_path)
     assert first == second
     assert "homogeneous, epoch 1: the loss is not finite" in first
 

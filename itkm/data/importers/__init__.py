@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 
 from PIL import Image
-from pydantic import TypeAdapter, ValidationError
 
 from itkm.data.groups import name_groups, order_groups
 from itkm.data.images import decode
@@ -38,7 +37,7 @@ from itkm.data.importers import (
 )
 from itkm.data.importers.journal import Journal, Packed, listing_key
 from itkm.data.importers.source import Format, Request, SourceImage, parse_groups, readable
-from itkm.data.manifest import RENDERED, Name, Row, read_manifest
+from itkm.data.manifest import RENDERED, expected, is_name, read_manifest
 from itkm.data.shards import HIDDEN, places, require_replaceable, suffix_of, unlisted_shards, valid_row
 from itkm.errors import InputError
 from itkm.files import locked, require_space
@@ -177,11 +176,8 @@ def _require_fitting(form: Format, request: Request) -> None:
 
 def _require_name(scenario: str) -> None:
     """Refuses a scenario that no row may name, before its images are blamed for it."""
-    try:
-        TypeAdapter(Name).validate_python(scenario)
-    except ValidationError as error:
-        expected = Row.model_fields["scenario"].description
-        raise InputError(f"--scenario {scenario!r}: expected {expected}, of at most 64. Give another name.") from error
+    if not is_name(scenario):
+        raise InputError(f"--scenario {scenario!r}: expected {expected('scenario')}, of at most 64. Give another name.")
 
 
 def _import(
